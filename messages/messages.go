@@ -1,0 +1,119 @@
+// Package messages holds everything that actors say to each other: facts that
+// travel up to the conductor, and the one wish list that travels down.
+//
+// Facts are typed events in the past tense. They enter one bounded [Mailbox]
+// and are read by the conductor alone. Wishes are one comparable struct,
+// [Desired], in a [Latest] cell: an actor that restarts reads the cell again,
+// so no command is ever lost with a crash and nobody waits for anybody in a
+// circle. The package starts nothing, logs nothing and imports only the
+// standard library.
+package messages
+
+import "time"
+
+// An Event is a fact that an actor reports. The set is closed: only the
+// structs of this package implement it.
+type Event interface{ isEvent() }
+
+// ConfigLoaded is the first fact of every run: the configuration is valid.
+type ConfigLoaded struct {
+	// TailnetDisabled is true with `mode = "off"`: nobody watches a tailnet and
+	// the machine passes through ConnectingTailnet at once.
+	TailnetDisabled bool
+}
+
+// TailnetObserved is what one look at tailscaled showed. The watcher sends one
+// per poll, changed or not: silence is itself a fact (see [ReasonStale]).
+type TailnetObserved struct{ Status TailnetStatus }
+
+// ListenerReady says that the data-plane socket is bound and accepts.
+type ListenerReady struct {
+	Addr string // the bound address, with the real port
+}
+
+// ListenerFailed says that the data-plane socket could not be bound.
+type ListenerFailed struct {
+	Addr string // the address of the configuration
+	Err  string // the system's reason
+}
+
+// ShutdownRequested asks for the end of the process. The first one drains, a
+// second one ends the drain at once.
+type ShutdownRequested struct {
+	Cause string // a signal's name, or who asked
+}
+
+// DrainFinished says that no proxied request is left in flight.
+type DrainFinished struct {
+	Cut int // streams that the deadline ended; 0 when all finished by themselves
+}
+
+// Ticked says that time has passed. Deadlines live in the lifecycle machine
+// and are checked on ticks.
+type Ticked struct{}
+
+func (ConfigLoaded) isEvent()      {}
+func (TailnetObserved) isEvent()   {}
+func (ListenerReady) isEvent()     {}
+func (ListenerFailed) isEvent()    {}
+func (ShutdownRequested) isEvent() {}
+func (DrainFinished) isEvent()     {}
+func (Ticked) isEvent()            {}
+
+// Desired is what the actors must make true. It is comparable, so that a
+// publisher can tell a change from a repetition; Equal times come from one
+// reading of the clock.
+type Desired struct {
+	// Listen: the data-plane socket is bound and served.
+	Listen bool
+	// Ready: /readyz says yes.
+	Ready bool
+	// Drain: new requests are refused, those in flight may finish.
+	Drain bool
+	// DrainBy is when the streams still in flight are ended. Zero unless Drain.
+	DrainBy time.Time
+	// Stop: the lifecycle has ended; the tree comes down.
+	Stop bool
+}
+
+// Phase is a state of the lifecycle, named as it appears in logs and metrics.
+type Phase string
+
+// The phases, in the order of a life.
+const (
+	Initializing      Phase = "initializing"
+	ConnectingTailnet Phase = "connecting_tailnet"
+	Starting          Phase = "starting"
+	Running           Phase = "running"
+	Degraded          Phase = "degraded"
+	Draining          Phase = "draining"
+	Stopped           Phase = "stopped"
+)
+
+// Phases lists every phase once, for tables and metrics.
+var Phases = []Phase{Initializing, ConnectingTailnet, Starting, Running, Degraded, Draining, Stopped}
+
+// State is what the rest of the process may know about the lifecycle. The
+// conductor publishes it after every step; readers never change it.
+type State struct {
+	Phase Phase
+	// Since is when the phase was entered.
+	Since time.Time
+	// Tailnet is the newest observation, or [ReasonStale] when it is too old.
+	Tailnet TailnetStatus
+	// TailnetSince is when the tailnet was last gained or lost.
+	TailnetSince time.Time
+	// TickedAt is when the conductor last made a step: the proof that the
+	// process is not deadlocked.
+	TickedAt time.Time
+	// Desired is what this state asks for.
+	Desired Desired
+	// Exit is meaningful in Stopped only.
+	Exit Exit
+}
+
+// Exit is how a life ended.
+type Exit struct {
+	Code    int    // 0 clean, 1 could not run
+	Message string // for a person: what happened and what helps
+}

@@ -1,0 +1,97 @@
+package messages
+
+import "time"
+
+// Link says whether peers on the tailnet can be expected to reach us.
+type Link string
+
+// The links, named as they appear in health and logs.
+const (
+	// LinkUnknown: nobody has looked yet.
+	LinkUnknown Link = ""
+	// LinkConnected: tailscaled runs, is logged in and has an address.
+	LinkConnected Link = "connected"
+	// LinkNotConnected: peers cannot reach us, or nobody can tell.
+	LinkNotConnected Link = "not_connected"
+	// LinkDisabled: the configuration says `mode = "off"`.
+	LinkDisabled Link = "disabled"
+)
+
+// Reason says why the tailnet is not connected. The set is closed: it is a
+// metric label.
+type Reason string
+
+// The reasons. All but NeedsApproval and PermissionDenied are normal for
+// seconds while a pod starts.
+const (
+	ReasonNone             Reason = ""
+	ReasonNotPolled        Reason = "not_polled"         // no observation yet
+	ReasonSocketAbsent     Reason = "socket_absent"      // ENOENT: tailscaled has not started, or has ended
+	ReasonRefused          Reason = "connection_refused" // ECONNREFUSED: tailscaled died and left its socket
+	ReasonTimeout          Reason = "timeout"            // tailscaled hangs
+	ReasonStale            Reason = "stale"              // the last answer is too old to be believed
+	ReasonPollFailed       Reason = "poll_failed"        // any other failure to ask
+	ReasonNoState          Reason = "no_state"           // tailscaled has no engine state yet, or never will
+	ReasonStarting         Reason = "starting"
+	ReasonStopped          Reason = "stopped" // `tailscale down`
+	ReasonNeedsLogin       Reason = "needs_login"
+	ReasonKeyExpired       Reason = "key_expired"
+	ReasonNeedsApproval    Reason = "needs_machine_auth" // an admin must approve the machine
+	ReasonNoAddress        Reason = "no_address"
+	ReasonPermissionDenied Reason = "permission_denied" // EACCES on the socket
+	ReasonInUseOtherUser   Reason = "in_use_other_user"
+)
+
+// Reasons lists every reason once, without the empty one.
+var Reasons = []Reason{
+	ReasonNotPolled, ReasonSocketAbsent, ReasonRefused, ReasonTimeout, ReasonStale, ReasonPollFailed,
+	ReasonNoState, ReasonStarting, ReasonStopped, ReasonNeedsLogin, ReasonKeyExpired,
+	ReasonNeedsApproval, ReasonNoAddress, ReasonPermissionDenied, ReasonInUseOtherUser,
+}
+
+// HealsByWaiting reports whether patience can mend it. The others need a
+// person, and end the start-up at once.
+func (r Reason) HealsByWaiting() bool {
+	return r != ReasonNeedsApproval && r != ReasonPermissionDenied
+}
+
+// Impairment names something that is wrong while peers can still be expected
+// to reach us. The set is closed: it is a metric label.
+type Impairment string
+
+// The impairments.
+const (
+	ImpairedControlOffline Impairment = "control_offline" // Self.Online is false
+	ImpairedControlSilent  Impairment = "control_silent"  // Health: no map response for two minutes
+	ImpairedNoDERP         Impairment = "no_derp"         // Health: no home relay connection
+	ImpairedKeyExpiring    Impairment = "key_expiring"    // the node key expires within days
+	ImpairedUnreachable    Impairment = "unreachable"     // the configured peer does not answer pings
+	ImpairedHealth         Impairment = "health"          // any other Health entry that touches connectivity
+)
+
+// Impairments lists every impairment once.
+var Impairments = []Impairment{
+	ImpairedControlOffline, ImpairedControlSilent, ImpairedNoDERP,
+	ImpairedKeyExpiring, ImpairedUnreachable, ImpairedHealth,
+}
+
+// TailnetStatus is one classified look at tailscaled.
+type TailnetStatus struct {
+	Link   Link
+	Reason Reason // empty when connected or disabled
+	// Detail is tailscaled's own account of the trouble, for a person. It holds
+	// no secret.
+	Detail string
+	// Backend is the name tailscaled gives its state ("Running",
+	// "NeedsLogin", …), empty when it did not answer.
+	Backend string
+	// Impaired is sorted and without duplicates; empty unless connected.
+	Impaired []Impairment
+	// Hostname is the node's real MagicDNS short name, IP its address, IPv4
+	// first. Both are empty when there are none.
+	Hostname, IP string
+	// KeyExpiry is when the node key expires; zero when it does not.
+	KeyExpiry time.Time
+	// At is when tailscaled answered, or when the look failed.
+	At time.Time
+}
