@@ -1,0 +1,36 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Events returns the server-sent events of a stream with that many deltas, in
+// order, each with its closing blank line.
+func Events(deltas int) []string {
+	events := make([]string, 0, deltas+6)
+	add := func(name, data string) {
+		events = append(events, "event: "+name+"\ndata: "+data+"\n\n")
+	}
+	add("message_start", `{"type":"message_start","message":{"id":"msg_sim","type":"message","role":"assistant","model":"claude-sim-1","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":1}}}`)
+	add("content_block_start", `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`)
+	add("ping", `{"type":"ping"}`)
+	for i := range deltas {
+		add("content_block_delta", `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"`+word(i)+`"}}`)
+	}
+	add("content_block_stop", `{"type":"content_block_stop","index":0}`)
+	add("message_delta", fmt.Sprintf(`{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":%d}}`, deltas))
+	add("message_stop", `{"type":"message_stop"}`)
+	return events
+}
+
+// Text is what the deltas of a stream say together.
+func Text(deltas int) string {
+	var b strings.Builder
+	for i := range deltas {
+		b.WriteString(word(i))
+	}
+	return b.String()
+}
+
+func word(i int) string { return fmt.Sprintf("word%d ", i) }
