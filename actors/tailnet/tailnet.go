@@ -1,0 +1,205 @@
+// Package tailnet watches the tailscaled beside us and reports what it sees.
+//
+// It polls tailscaled's status, which is the truth, and listens on its IPN bus,
+// which only says "look now". It sends one fact per look, changed or not, and
+// decides nothing: what a lost tailnet means is the lifecycle's business. It
+// never changes tailscaled's settings and never logs in.
+package tailnet
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"tailscale.com/ipn/ipnstate"
+
+	"anthropic-oauth-proxy/messages"
+)
+
+// Sender takes the facts. Send blocks until there is room or ctx ends.
+type Sender interface {
+	Send(ctx context.Context, ev messages.Event) error
+}
+
+// Source is tailscaled as the actor sees it. Every method honours its context.
+type Source interface {
+	// Status answers with the daemon's own state; peers may be missing.
+	Status(ctx context.Context) (*ipnstate.Status, error)
+	// Watch follows the bus until it breaks or ctx ends, and calls wake for
+	// every notification, from the calling goroutine. The warnings are nil
+	// when the notification is not about health. The error is never nil.
+	Watch(ctx context.Context, wake func(Warnings)) error
+	// Ping asks whether a peer, a MagicDNS name or an address, answers.
+	Ping(ctx context.Context, peer string) error
+}
+
+// Config is what the operator decides.
+type Config struct {
+	// PollInterval is the promise: no answer older than this is believed. To
+	// keep it without mistaking a busy daemon for a dead one, tailscaled is
+	// asked twice per interval and each answer has half of it, plus slack, to
+	// arrive.
+	PollInterval time.Duration
+	// Hostname is the name that the operator expects the node to have; another
+	// one is worth a warning. Empty expects nothing.
+	Hostname string
+	// ReachabilityPeer is pinged every PingInterval, unless it is empty.
+	ReachabilityPeer string
+	// PingInterval is the time between pings; zero means a minute.
+	PingInterval time.Duration
+}
+
+// Numbers that are not the operator's business.
+const (
+	// lateSlack is how much longer than half an interval a poll may take.
+	lateSlack = 200 * time.Millisecond
+	// lostInterval paces the polls while the tailnet is not connected.
+	lostInterval = time.Second
+	// minGap keeps polls apart however often the bus wakes us.
+	minGap = 50 * time.Millisecond
+)
+
+// followUps are the pauses before the extra polls that a wake-up earns:
+// tailscaled announces some changes a moment before its status shows them.
+var followUps = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond}
+
+// Actor is the watcher, a suture service. One Serve runs at a time.
+type Actor struct {
+	facts Sender
+	src   Source
+	cfg   Config
+	log   changeLog
+
+	wake        chan struct{} // one pending wake-up is enough
+	warnings    atomic.Pointer[Warnings]
+	connected   atomic.Bool
+	unreachable atomic.Bool
+}
+
+// New makes the actor. It starts nothing.
+func New(facts Sender, src Source, cfg Config, log zerolog.Logger) *Actor {
+	if cfg.PingInterval == 0 {
+		cfg.PingInterval = time.Minute
+	}
+	return &Actor{
+		facts: facts, src: src, cfg: cfg,
+		log:  changeLog{log: log, expect: cfg.Hostname},
+		wake: make(chan struct{}, 1),
+	}
+}
+
+// String names the service in logs and metrics.
+func (a *Actor) String() string { return "tailnet" }
+
+// Serve watches until ctx ends and returns only when everything it started has
+// ended too.
+func (a *Actor) Serve(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	defer stop(nil)
+	start := func(name string, run func(context.Context)) {
+		helpers.Go(func() {
+			// The supervisor recovers Serve alone: a helper's panic must become
+			// Serve's error or it would take the process with it.
+			defer func() {
+				if r := recover(); r != nil {
+					stop(fmt.Errorf("run %s: panic: %v", name, r))
+				}
+			}()
+			run(ctx)
+		})
+	}
+	start("bus watcher", a.watchBus)
+	if a.cfg.ReachabilityPeer != "" {
+		start("reachability ping", a.pingPeer)
+	}
+	return a.pollLoop(ctx)
+}
+
+func (a *Actor) pollLoop(ctx context.Context) error {
+	pending := followUps[:0]
+	for {
+		asked := time.Now()
+		status := a.look(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		a.log.observe(status)
+		if err := a.facts.Send(ctx, messages.TailnetObserved{Status: status}); err != nil {
+			return err
+		}
+		pause := a.pause(status.Link)
+		if len(pending) > 0 {
+			pause, pending = min(pause, pending[0]), pending[1:]
+		}
+		woken, err := a.sleep(ctx, asked, pause)
+		if err != nil {
+			return err
+		}
+		if woken {
+			pending = followUps
+		}
+	}
+}
+
+// look asks once and classifies the answer.
+func (a *Actor) look(ctx context.Context) messages.TailnetStatus {
+	pollCtx, cancel := context.WithTimeout(ctx, a.cfg.PollInterval/2+lateSlack)
+	defer cancel()
+	st, err := a.src.Status(pollCtx)
+	var known Warnings
+	if w := a.warnings.Load(); w != nil {
+		known = *w
+	}
+	status := Classify(st, err, known, time.Now())
+	connected := status.Link == messages.LinkConnected
+	a.connected.Store(connected)
+	if connected && a.unreachable.Load() {
+		status.Impaired = addImpairment(status.Impaired, messages.ImpairedUnreachable)
+		detail := a.cfg.ReachabilityPeer + " does not answer pings"
+		status.Detail = strings.Join(append(nonEmpty(status.Detail), detail), "; ")
+	}
+	return status
+}
+
+// pause is the time from the start of one poll to the start of the next.
+func (a *Actor) pause(link messages.Link) time.Duration {
+	if link == messages.LinkConnected {
+		return a.cfg.PollInterval / 2
+	}
+	return min(lostInterval, a.cfg.PollInterval/2)
+}
+
+// sleep waits until pause after asked, or until somebody wakes it, but always
+// until minGap after asked.
+func (a *Actor) sleep(ctx context.Context, asked time.Time, pause time.Duration) (woken bool, err error) {
+	timer := time.NewTimer(time.Until(asked.Add(max(pause, minGap))))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	case <-timer.C:
+		return false, nil
+	case <-a.wake:
+	}
+	timer.Reset(time.Until(asked.Add(minGap)))
+	select {
+	case <-ctx.Done():
+		return true, context.Cause(ctx)
+	case <-timer.C:
+		return true, nil
+	}
+}
+
+// wakeUp asks for a poll now.
+func (a *Actor) wakeUp() {
+	select {
+	case a.wake <- struct{}{}:
+	default: // one is already pending
+	}
+}

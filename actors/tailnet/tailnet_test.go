@@ -1,0 +1,389 @@
+package tailnet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+	"tailscale.com/ipn/ipnstate"
+
+	"anthropic-oauth-proxy/messages"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeSource is a tailscaled that a test moves by hand.
+type fakeSource struct {
+	mu      sync.Mutex
+	answer  func(ctx context.Context) (*ipnstate.Status, error)
+	polls   []time.Time
+	bus     chan Warnings // a notification; closing it breaks the stream
+	pingErr error
+	pings   atomic.Int32
+}
+
+func newFake() *fakeSource {
+	f := &fakeSource{bus: make(chan Warnings)}
+	f.set(running(), nil)
+	return f
+}
+
+func (f *fakeSource) set(st *ipnstate.Status, err error) {
+	f.setFunc(func(context.Context) (*ipnstate.Status, error) { return st, err })
+}
+
+func (f *fakeSource) setFunc(fn func(ctx context.Context) (*ipnstate.Status, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = fn
+}
+
+func (f *fakeSource) Status(ctx context.Context) (*ipnstate.Status, error) {
+	f.mu.Lock()
+	answer := f.answer
+	f.polls = append(f.polls, time.Now())
+	f.mu.Unlock()
+	return answer(ctx)
+}
+
+func (f *fakeSource) Watch(ctx context.Context, wake func(Warnings)) error {
+	f.mu.Lock()
+	bus := f.bus
+	f.mu.Unlock()
+	if bus == nil {
+		return syscall.ECONNREFUSED
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case w, ok := <-bus:
+			if !ok {
+				return errors.New("read bus: EOF")
+			}
+			wake(w)
+		}
+	}
+}
+
+func (f *fakeSource) Ping(context.Context, string) error {
+	f.pings.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pingErr
+}
+
+func (f *fakeSource) setPing(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pingErr = err
+}
+
+// breakBus ends the stream, and refuses a new one until openBus.
+func (f *fakeSource) breakBus() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.bus)
+	f.bus = nil
+}
+
+func (f *fakeSource) openBus() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bus = make(chan Warnings)
+}
+
+func (f *fakeSource) takePolls() []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	polls := f.polls
+	f.polls = nil
+	return polls
+}
+
+// facts keeps the newest observation and counts them.
+type facts struct {
+	mu   sync.Mutex
+	last messages.TailnetStatus
+	n    int
+}
+
+func (f *facts) Send(ctx context.Context, ev messages.Event) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = ev.(messages.TailnetObserved).Status
+	f.n++
+	return context.Cause(ctx)
+}
+
+func (f *facts) get() (messages.TailnetStatus, int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last, f.n
+}
+
+func (f *facts) want(t *testing.T, phase string, link messages.Link, reason messages.Reason, impaired ...messages.Impairment) {
+	t.Helper()
+	synctest.Wait()
+	got, _ := f.get()
+	ok := got.Link == link && got.Reason == reason && len(got.Impaired) == len(impaired)
+	for i := range impaired {
+		ok = ok && got.Impaired[i] == impaired[i]
+	}
+	if !ok {
+		t.Fatalf("%s: got %q %q %q, want %q %q %q", phase, got.Link, got.Reason, got.Impaired, link, reason, impaired)
+	}
+}
+
+// watch runs an actor in a bubble and hands its parts to phases.
+func watch(t *testing.T, cfg Config, phases func(src *fakeSource, got *facts, log *bytes.Buffer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		src, got, log := newFake(), &facts{}, &bytes.Buffer{}
+		if cfg.PollInterval == 0 {
+			cfg.PollInterval = 2 * time.Second
+		}
+		a := New(got, src, cfg, zerolog.New(log))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.Serve(ctx) }()
+		synctest.Wait()
+		phases(src, got, log)
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Serve returned %v, want its context's end", err)
+		}
+	})
+}
+
+const up, down = messages.LinkConnected, messages.LinkNotConnected
+
+func TestCadence(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		interval time.Duration
+		st       *ipnstate.Status
+		err      error
+		want     int // polls in ten seconds
+	}{
+		{"connected: twice per interval", 2 * time.Second, running(), nil, 10},
+		{"connected, long interval", 10 * time.Second, running(), nil, 2},
+		{"lost: each second", 10 * time.Second, nil, syscall.ENOENT, 10},
+		{"lost, short interval", time.Second, nil, syscall.ENOENT, 20},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			watch(t, Config{PollInterval: tc.interval}, func(src *fakeSource, got *facts, _ *bytes.Buffer) {
+				src.set(tc.st, tc.err)
+				time.Sleep(tc.interval) // until the change has been seen
+				synctest.Wait()
+				src.takePolls()
+				_, before := got.get()
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				_, after := got.get()
+				if polls := len(src.takePolls()); polls != tc.want || after-before != tc.want {
+					t.Errorf("%d polls and %d facts in 10 s, want %d", polls, after-before, tc.want)
+				}
+			})
+		})
+	}
+}
+
+func TestHungDaemonIsLostWithinThePromise(t *testing.T) {
+	watch(t, Config{}, func(src *fakeSource, got *facts, _ *bytes.Buffer) {
+		got.want(t, "at first", up, "")
+		// The worst moment to hang is right after an answer.
+		hung := make(chan struct{})
+		src.setFunc(func(ctx context.Context) (*ipnstate.Status, error) {
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-hung:
+				return running(), nil
+			}
+		})
+		time.Sleep(2*time.Second + 150*time.Millisecond)
+		got.want(t, "an answer may still come", up, "")
+		time.Sleep(100 * time.Millisecond)
+		got.want(t, "past one interval and 250 ms", down, messages.ReasonTimeout)
+		close(hung)
+		time.Sleep(minGap)
+		got.want(t, "it goes on", up, "")
+	})
+}
+
+func TestBusWakesThePoll(t *testing.T) {
+	watch(t, Config{PollInterval: time.Minute}, func(src *fakeSource, got *facts, _ *bytes.Buffer) {
+		got.want(t, "at first", up, "")
+		time.Sleep(10 * time.Second)
+
+		src.set(running(state("Stopped")), nil)
+		src.bus <- nil
+		got.want(t, "stopped", down, messages.ReasonStopped)
+
+		// An announcement may be early: the status follows 60 ms later.
+		time.Sleep(3 * time.Second)
+		src.bus <- nil
+		time.Sleep(60 * time.Millisecond)
+		src.set(running(), nil)
+		time.Sleep(100 * time.Millisecond)
+		got.want(t, "seen by a follow-up", up, "")
+
+		src.takePolls()
+		time.Sleep(29 * time.Second)
+		synctest.Wait()
+		if n := len(src.takePolls()); n > 2 {
+			t.Errorf("%d polls after the follow-ups, want them bounded", n)
+		}
+	})
+}
+
+func TestFloodOnTheBusDoesNotFloodTailscaled(t *testing.T) {
+	watch(t, Config{}, func(src *fakeSource, _ *facts, _ *bytes.Buffer) {
+		src.takePolls()
+		for range 10_000 {
+			src.bus <- nil
+			time.Sleep(100 * time.Microsecond)
+		}
+		synctest.Wait()
+		if n := len(src.takePolls()); n > 21 || n < 15 {
+			t.Errorf("%d polls in a second of notifications, want about one per %v", n, minGap)
+		}
+	})
+}
+
+func TestDeathAndRebirthAreSeenAtOnce(t *testing.T) {
+	watch(t, Config{PollInterval: time.Minute}, func(src *fakeSource, got *facts, _ *bytes.Buffer) {
+		src.bus <- nil
+		for round := range 5 {
+			time.Sleep(10 * time.Second)
+			src.set(nil, syscall.ECONNREFUSED)
+			src.breakBus()
+			got.want(t, "killed", down, messages.ReasonRefused)
+			time.Sleep(time.Duration(round) * 1300 * time.Millisecond)
+			src.set(running(), nil)
+			src.openBus()
+			time.Sleep(busRetryMax)
+			select {
+			case src.bus <- nil:
+			default:
+				t.Fatal("the bus was not reopened in time")
+			}
+			got.want(t, "back", up, "")
+		}
+	})
+}
+
+func TestReachability(t *testing.T) {
+	cfg := Config{ReachabilityPeer: "ai", PingInterval: time.Minute}
+	watch(t, cfg, func(src *fakeSource, got *facts, log *bytes.Buffer) {
+		time.Sleep(90 * time.Second)
+		got.want(t, "the peer answers", up, "")
+		src.setPing(errors.New("no reply"))
+		time.Sleep(2 * time.Minute)
+		got.want(t, "two misses", up, "")
+		time.Sleep(time.Minute)
+		got.want(t, "three misses", up, "", messages.ImpairedUnreachable)
+		if !strings.Contains(log.String(), "ai does not answer pings") {
+			t.Errorf("the log does not name the peer: %s", log)
+		}
+		src.setPing(nil)
+		time.Sleep(time.Minute)
+		got.want(t, "one answer", up, "")
+
+		src.set(running(state("Stopped")), nil)
+		time.Sleep(time.Minute)
+		before := src.pings.Load()
+		time.Sleep(5 * time.Minute)
+		if n := src.pings.Load() - before; n != 0 {
+			t.Errorf("%d pings while not connected", n)
+		}
+	})
+}
+
+func TestNoPeerNoPing(t *testing.T) {
+	watch(t, Config{PingInterval: time.Second}, func(src *fakeSource, _ *facts, _ *bytes.Buffer) {
+		time.Sleep(time.Minute)
+		if n := src.pings.Load(); n != 0 {
+			t.Errorf("%d pings without a configured peer", n)
+		}
+	})
+}
+
+func TestHelperPanicEndsServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := New(&facts{}, panickyBus{newFake()}, Config{PollInterval: time.Second}, zerolog.Nop())
+		err := a.Serve(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "run bus watcher: panic: poison") {
+			t.Errorf("Serve returned %v, want the panic", err)
+		}
+	})
+}
+
+type panickyBus struct{ *fakeSource }
+
+func (panickyBus) Watch(context.Context, func(Warnings)) error { panic("poison") }
+
+func TestServeAgainAfterAPanicInAPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, got := newFake(), &facts{}
+		a := New(got, src, Config{PollInterval: time.Second}, zerolog.Nop())
+		src.setFunc(func(context.Context) (*ipnstate.Status, error) { panic("poison") })
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic did not reach the supervisor")
+				}
+			}()
+			_ = a.Serve(t.Context())
+		}()
+		src.set(running(), nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.Serve(ctx) }()
+		got.want(t, "served again", up, "")
+		cancel()
+		<-done
+	})
+}
+
+func TestLogSpeaksOncePerChange(t *testing.T) {
+	lines := func(log *bytes.Buffer) int { return strings.Count(log.String(), "tailnet_changed") }
+	watch(t, Config{Hostname: "another-name"}, func(src *fakeSource, _ *facts, log *bytes.Buffer) {
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := lines(log); n != 1 {
+			t.Errorf("%d lines for one state, want 1:\n%s", n, log)
+		}
+		if n := strings.Count(log.String(), "tailnet_hostname_differs"); n != 1 {
+			t.Errorf("%d warnings about the name, want 1", n)
+		}
+		log.Reset()
+		for range 60 { // two changes a second for a minute
+			src.set(nil, syscall.ENOENT)
+			src.bus <- nil
+			time.Sleep(500 * time.Millisecond)
+			src.set(running(), nil)
+			src.bus <- nil
+			time.Sleep(500 * time.Millisecond)
+		}
+		src.set(running(state("Stopped")), nil)
+		time.Sleep(logRefill + time.Second)
+		synctest.Wait()
+		if n := lines(log); n < logBurst || n > logBurst+14 {
+			t.Errorf("%d lines for 120 changes in a minute, want about %d", n, logBurst+12)
+		}
+		if last := log.String()[strings.LastIndex(strings.TrimSpace(log.String()), "\n")+1:]; !strings.Contains(last, "stopped") {
+			t.Errorf("the last line is not about the last state: %s", last)
+		}
+	})
+}
