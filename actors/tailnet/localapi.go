@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"tailscale.com/client/local"
+	"tailscale.com/client/tailscale/apitype"
 	"tailscale.com/ipn"
 	"tailscale.com/ipn/ipnstate"
 	"tailscale.com/tailcfg"
 )
 
-// LocalAPI is the Source over tailscaled's Unix socket. One Actor uses it.
+// LocalAPI is the Source over tailscaled's Unix socket. It is safe for
+// concurrent use, but for Ping, which is its one Actor's.
 type LocalAPI struct {
 	client    local.Client
 	transport *http.Transport
@@ -26,7 +28,7 @@ type LocalAPI struct {
 
 // NewLocalAPI makes a source for the socket at path. It dials nothing yet.
 func NewLocalAPI(socket string) *LocalAPI {
-	transport := NewTransport(socket)
+	transport := newTransport(socket)
 	return &LocalAPI{transport: transport, client: local.Client{
 		Socket: socket, UseSocketOnly: true, OmitAuth: true, Transport: transport,
 	}}
@@ -35,10 +37,10 @@ func NewLocalAPI(socket string) *LocalAPI {
 // Close drops the idle connection. The source may be used again.
 func (l *LocalAPI) Close() { l.transport.CloseIdleConnections() }
 
-// NewTransport dials tailscaled's socket at path for every request. The
+// newTransport dials tailscaled's socket at path for every request. The
 // client's own dialer would retry a refused dial until the context ends, and a
 // bare dial error would make the client run systemctl for a hint.
-func NewTransport(socket string) *http.Transport {
+func newTransport(socket string) *http.Transport {
 	var d net.Dialer
 	return &http.Transport{
 		MaxIdleConns:    2,
@@ -76,6 +78,12 @@ func (l *LocalAPI) Watch(ctx context.Context, wake func(Warnings)) error {
 		}
 		wake(w)
 	}
+}
+
+// WhoIsProto names the node behind an open connection. It costs tailscaled
+// dearly when there is none: see package callers, which rations it.
+func (l *LocalAPI) WhoIsProto(ctx context.Context, proto, remoteAddr string) (*apitype.WhoIsResponse, error) {
+	return l.client.WhoIsProto(ctx, proto, remoteAddr)
 }
 
 // Ping asks the peer by disco, which every node answers below its firewall, and
