@@ -1,0 +1,79 @@
+package lifecycle
+
+import (
+	"fmt"
+	"time"
+
+	"anthropic-oauth-proxy/messages"
+)
+
+// rule is what follows from a phase, the tailnet and the time alone. It is
+// applied at every step after the event, by the name it has in
+// specs/lifecycle.md.
+type rule struct {
+	name  string
+	apply func(m Machine, now time.Time) Machine
+}
+
+// rules has no entry for the phases in which nothing happens by itself.
+var rules = map[messages.Phase]rule{
+	messages.ConnectingTailnet: {"await tailnet", awaitTailnet},
+	messages.Starting:          {"await listener", awaitListener},
+	messages.Running:           {"mind loss", mindLoss},
+	messages.Degraded:          {"mind return", mindReturn},
+	messages.Draining:          {"mind deadline", mindDeadline},
+}
+
+func awaitTailnet(m Machine, now time.Time) Machine {
+	t := m.state.Tailnet
+	switch {
+	case m.tailnetOff:
+		return m.enter(messages.Starting, now, TailnetIsDisabled)
+	case m.connected():
+		return m.enter(messages.Starting, now, TailnetConnected)
+	case !t.Reason.HealsByWaiting():
+		return m.stop(now, TailnetHopeless, 1, fmt.Sprintf(
+			"connect to the tailnet: %s, which no waiting heals. %s", account(t), Remedy(t.Reason)))
+	case !now.Before(m.state.Since.Add(m.limits.ConnectTimeout)):
+		return m.stop(now, TailnetTimedOut, 1, fmt.Sprintf(
+			"connect to the tailnet: after %v still %s. %s", m.limits.ConnectTimeout, account(t), Remedy(t.Reason)))
+	default:
+		return m
+	}
+}
+
+// awaitListener does not care that the tailnet may have been lost meanwhile:
+// the service goes on to serve, as Running would, and is not ready until the
+// tailnet is back.
+func awaitListener(m Machine, now time.Time) Machine {
+	switch {
+	case !m.listening:
+		return m
+	case m.connected():
+		return m.enter(messages.Running, now, ListenerIsReady)
+	default:
+		return m.enter(messages.Degraded, now, TailnetLost)
+	}
+}
+
+func mindLoss(m Machine, now time.Time) Machine {
+	if m.connected() {
+		return m
+	}
+	return m.enter(messages.Degraded, now, TailnetLost)
+}
+
+func mindReturn(m Machine, now time.Time) Machine {
+	if !m.connected() {
+		return m
+	}
+	return m.enter(messages.Running, now, TailnetConnected)
+}
+
+func mindDeadline(m Machine, now time.Time) Machine {
+	if now.Before(m.drainBy.Add(m.limits.DrainGrace)) {
+		return m
+	}
+	return m.stop(now, DrainOverdue, 0, fmt.Sprintf(
+		"shut down (%s): the drain did not report within %v of its deadline.", m.shutdownCause, m.limits.DrainGrace))
+}

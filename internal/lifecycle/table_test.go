@@ -1,0 +1,313 @@
+package lifecycle
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"anthropic-oauth-proxy/messages"
+)
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+var testLimits = Limits{
+	ConnectTimeout: 60 * time.Second,
+	DrainTimeout:   5 * time.Second,
+	StaleAfter:     6 * time.Second,
+	DrainGrace:     3 * time.Second,
+}
+
+func up(at time.Time) messages.TailnetObserved {
+	return messages.TailnetObserved{Status: messages.TailnetStatus{
+		Link: messages.LinkConnected, Backend: "Running", Hostname: "proxy", IP: "100.64.0.1", At: at,
+	}}
+}
+
+func down(at time.Time, r messages.Reason) messages.TailnetObserved {
+	return messages.TailnetObserved{Status: messages.TailnetStatus{
+		Link: messages.LinkNotConnected, Reason: r, Detail: "so it is", At: at,
+	}}
+}
+
+// samples has one event of every kind.
+var samples = []messages.Event{
+	messages.ConfigLoaded{},
+	up(epoch),
+	messages.ListenerReady{Addr: "127.0.0.1:8080"},
+	messages.ListenerFailed{Addr: "127.0.0.1:8080", Err: "bind: address already in use"},
+	messages.ShutdownRequested{Cause: "SIGTERM"},
+	messages.DrainFinished{Cut: 2},
+	messages.Ticked{},
+}
+
+// in returns a machine in each phase, brought there by events at epoch.
+func in(t *testing.T, p messages.Phase) Machine {
+	t.Helper()
+	way := map[messages.Phase][]messages.Event{
+		messages.Initializing:      {},
+		messages.ConnectingTailnet: {messages.ConfigLoaded{}},
+		messages.Starting:          {messages.ConfigLoaded{}, up(epoch)},
+		messages.Running:           {messages.ConfigLoaded{}, up(epoch), messages.ListenerReady{}},
+		messages.Degraded: {messages.ConfigLoaded{}, up(epoch), messages.ListenerReady{},
+			down(epoch, messages.ReasonStopped)},
+		messages.Draining: {messages.ConfigLoaded{}, up(epoch), messages.ListenerReady{},
+			messages.ShutdownRequested{Cause: "SIGTERM"}},
+		messages.Stopped: {messages.ShutdownRequested{Cause: "SIGTERM"}},
+	}
+	events, ok := way[p]
+	if !ok {
+		t.Fatalf("no way to the phase %q is written in this test", p)
+	}
+	m := New(epoch, testLimits)
+	for _, ev := range events {
+		m = m.Step(epoch, ev)
+	}
+	if got := m.State().Phase; got != p {
+		t.Fatalf("the way to %s ended in %s", p, got)
+	}
+	return m
+}
+
+// eventTypes lists the implementers of messages.Event by their source.
+func eventTypes(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("../../messages/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("find the source of messages: %v, %d files", err, len(files))
+	}
+	var names []string
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Recv == nil || fn.Name.Name != "isEvent" {
+				continue
+			}
+			names = append(names, fn.Recv.List[0].Type.(*ast.Ident).Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestEveryEventHasAKind(t *testing.T) {
+	var sampled []string
+	for _, ev := range samples {
+		name := reflect.TypeOf(ev).Name()
+		sampled = append(sampled, name)
+		if got := kindOf(ev); string(got) != name {
+			t.Errorf("kindOf(%s) = %q", name, got)
+		}
+	}
+	slices.Sort(sampled)
+	if want := eventTypes(t); !slices.Equal(sampled, want) {
+		t.Errorf("samples has %v, messages has %v: decide the new event in the table", sampled, want)
+	}
+}
+
+func TestEveryPairIsDecided(t *testing.T) {
+	for _, p := range messages.Phases {
+		for _, name := range eventTypes(t) {
+			d, ok := table[p][kind(name)]
+			if !ok || d.take == nil || d.name == "" {
+				t.Errorf("%s x %s is not decided", p, name)
+			}
+		}
+		if got, want := len(table[p]), len(eventTypes(t)); got != want {
+			t.Errorf("%s decides %d kinds, messages has %d", p, got, want)
+		}
+	}
+	if got, want := len(table), len(messages.Phases); got != want {
+		t.Errorf("the table has %d phases, messages has %d", got, want)
+	}
+	for p := range rules {
+		if !slices.Contains(messages.Phases, p) {
+			t.Errorf("a rule for the unknown phase %q", p)
+		}
+	}
+}
+
+// TestPairs walks the whole table: what each event does to each phase.
+func TestPairs(t *testing.T) {
+	const (
+		ini = messages.Initializing
+		con = messages.ConnectingTailnet
+		sta = messages.Starting
+		run = messages.Running
+		deg = messages.Degraded
+		dra = messages.Draining
+		sto = messages.Stopped
+	)
+	// By kind, the phase that follows each of messages.Phases.
+	want := map[kind][]messages.Phase{
+		configLoaded:      {con, con, sta, run, deg, dra, sto},
+		tailnetObserved:   {ini, sta, sta, run, run, dra, sto}, // the sample is connected
+		listenerReady:     {ini, con, run, run, deg, dra, sto},
+		listenerFailed:    {ini, con, sto, sto, sto, dra, sto},
+		shutdownRequested: {sto, sto, sto, dra, dra, sto, sto},
+		drainFinished:     {ini, con, sta, run, deg, sto, sto},
+		ticked:            {ini, con, sta, run, deg, dra, sto},
+	}
+	for i, p := range messages.Phases {
+		for _, ev := range samples {
+			now := epoch.Add(time.Second)
+			if _, ok := ev.(messages.TailnetObserved); ok {
+				ev = up(now)
+			}
+			before := in(t, p)
+			after := before.Step(now, ev)
+			if got := after.State().Phase; got != want[kindOf(ev)][i] {
+				t.Errorf("%s x %s: in %s, want %s", p, kindOf(ev), got, want[kindOf(ev)][i])
+			}
+			check(t, before, now, ev, after)
+		}
+	}
+}
+
+func TestDesiredByPhase(t *testing.T) {
+	want := map[messages.Phase]messages.Desired{
+		messages.Initializing:      {},
+		messages.ConnectingTailnet: {},
+		messages.Starting:          {Listen: true},
+		messages.Running:           {Listen: true, Ready: true},
+		messages.Degraded:          {Listen: true},
+		messages.Draining:          {Listen: true, Drain: true, DrainBy: epoch.Add(testLimits.DrainTimeout)},
+		messages.Stopped:           {Stop: true},
+	}
+	for _, p := range messages.Phases {
+		if got := in(t, p).State().Desired; got != want[p] {
+			t.Errorf("%s wants %+v, want %+v", p, got, want[p])
+		}
+	}
+}
+
+func TestExits(t *testing.T) {
+	sigterm := messages.ShutdownRequested{Cause: "SIGTERM"}
+	for _, c := range []struct {
+		name  string
+		from  messages.Phase
+		at    time.Duration
+		event messages.Event
+		code  int
+		says  []string
+	}{
+		{"cannot bind", messages.Starting, 0, messages.ListenerFailed{Addr: "127.0.0.1:80", Err: "bind: permission denied"},
+			1, []string{"127.0.0.1:80", "bind: permission denied", "proxy.listen_addr"}},
+		{"cannot rebind", messages.Running, 0, messages.ListenerFailed{Addr: "127.0.0.1:80", Err: "bind: address already in use"},
+			1, []string{"127.0.0.1:80", "address already in use", "proxy.listen_addr"}},
+		{"cannot rebind while degraded", messages.Degraded, 0, messages.ListenerFailed{Addr: "127.0.0.1:80", Err: "bind: x"},
+			1, []string{"127.0.0.1:80", "bind: x"}},
+		{"approval wanted", messages.ConnectingTailnet, 0, down(epoch, messages.ReasonNeedsApproval),
+			1, []string{"needs_machine_auth", "so it is", Remedy(messages.ReasonNeedsApproval)}},
+		{"socket locked", messages.ConnectingTailnet, 0, down(epoch, messages.ReasonPermissionDenied),
+			1, []string{"permission_denied", Remedy(messages.ReasonPermissionDenied)}},
+		{"nobody ever looked", messages.ConnectingTailnet, time.Minute, messages.Ticked{},
+			1, []string{"1m0s", "not_polled", Remedy(messages.ReasonNotPolled)}},
+		{"never logged in", messages.ConnectingTailnet, time.Minute, down(epoch.Add(time.Minute), messages.ReasonNeedsLogin),
+			1, []string{"1m0s", "needs_login", Remedy(messages.ReasonNeedsLogin)}},
+		{"signal before anything", messages.Initializing, 0, sigterm, 0, []string{"SIGTERM", "initializing"}},
+		{"signal while connecting", messages.ConnectingTailnet, 0, sigterm, 0, []string{"SIGTERM", "connecting_tailnet"}},
+		{"signal at the end of the budget", messages.ConnectingTailnet, time.Minute, sigterm, 0, []string{"SIGTERM"}},
+		{"signal while starting", messages.Starting, 0, sigterm, 0, []string{"SIGTERM", "starting"}},
+		{"drained", messages.Draining, 0, messages.DrainFinished{}, 0, []string{"SIGTERM", "every request finished"}},
+		{"drained by force", messages.Draining, 0, messages.DrainFinished{Cut: 3}, 0, []string{"SIGTERM", "ended 3"}},
+		{"second signal", messages.Draining, 0, messages.ShutdownRequested{Cause: "SIGINT"}, 0, []string{"SIGTERM", "SIGINT", "cut short"}},
+		{"drain never reported", messages.Draining, 8 * time.Second, messages.Ticked{}, 0, []string{"SIGTERM", "did not report"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := in(t, c.from).Step(epoch.Add(c.at), c.event).State()
+			if s.Phase != messages.Stopped || s.Exit.Code != c.code {
+				t.Errorf("%s, exit %d %q; want stopped, exit %d", s.Phase, s.Exit.Code, s.Exit.Message, c.code)
+			}
+			for _, part := range c.says {
+				if !strings.Contains(s.Exit.Message, part) {
+					t.Errorf("the message %q does not say %q", s.Exit.Message, part)
+				}
+			}
+		})
+	}
+}
+
+// What no waiting heals ends a start, never a service that runs.
+func TestHopelessReasonsDoNotStopARunningService(t *testing.T) {
+	for _, p := range []messages.Phase{messages.Starting, messages.Running, messages.Degraded} {
+		for _, r := range messages.Reasons {
+			if r.HealsByWaiting() {
+				continue
+			}
+			m := in(t, p).Step(epoch, down(epoch, r)).Step(epoch, messages.ListenerReady{})
+			if got := m.State().Phase; got != messages.Degraded {
+				t.Errorf("%s in %s: %s, want degraded", r, p, got)
+			}
+		}
+	}
+}
+
+func TestEveryReasonHasOneRemedy(t *testing.T) {
+	for _, r := range messages.Reasons {
+		s := Remedy(r)
+		if !strings.HasSuffix(s, ".") || strings.Contains(strings.TrimSuffix(s, "."), ". ") {
+			t.Errorf("the remedy for %s is not one sentence: %q", r, s)
+		}
+	}
+	if len(remedies) != len(messages.Reasons) {
+		t.Errorf("%d remedies for %d reasons", len(remedies), len(messages.Reasons))
+	}
+}
+
+// Strangers to the sum, and a machine that New did not make, are no reason to
+// panic.
+func TestStepSurvivesStrangers(t *testing.T) {
+	for _, p := range messages.Phases {
+		m := in(t, p)
+		for _, ev := range []messages.Event{nil, &messages.Ticked{}, (*messages.TailnetObserved)(nil)} {
+			if got := m.Step(epoch, ev).State().Phase; got != p {
+				t.Errorf("%s x %T: in %s", p, ev, got)
+			}
+		}
+	}
+	for _, ev := range samples {
+		Machine{}.Step(epoch, ev)
+	}
+}
+
+// The core stays pure: it has no way to wait, to talk or to read a clock.
+func TestPurity(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := []string{`"fmt"`, `"time"`, `"anthropic-oauth-proxy/messages"`}
+	pureTime := []string{"Time", "Duration"}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			if !slices.Contains(allowed, i.Path.Value) {
+				t.Errorf("%s imports %s", name, i.Path.Value)
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == "time" && !slices.Contains(pureTime, sel.Sel.Name) {
+					t.Errorf("%s uses time.%s", name, sel.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
