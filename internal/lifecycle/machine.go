@@ -117,11 +117,8 @@ func (m Machine) Step(now time.Time, ev messages.Event) Machine {
 	return m
 }
 
-// enter begins a phase; entering the current one again changes nothing.
+// enter begins a phase.
 func (m Machine) enter(p messages.Phase, now time.Time, why Trigger) Machine {
-	if m.state.Phase == p {
-		return m
-	}
 	m.state.Phase = p
 	m.state.Since = now
 	m.trigger = why

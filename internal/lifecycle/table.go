@@ -144,7 +144,6 @@ func noteNotListening(m Machine, _ time.Time, _ messages.Event) Machine {
 
 func stopForListener(m Machine, now time.Time, ev messages.Event) Machine {
 	e, _ := ev.(messages.ListenerFailed)
-	m.listening = false
 	return m.stop(now, ListenerHasFailed, 1, fmt.Sprintf(
 		"listen on %s: %s. Stop whatever holds the address, or set proxy.listen_addr to one that this host has and this user may bind.",
 		e.Addr, e.Err))
