@@ -1,0 +1,148 @@
+package conductor
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"anthropic-oauth-proxy/internal/lifecycle"
+	"anthropic-oauth-proxy/messages"
+)
+
+// The values of the field event.
+const (
+	eventLifecycle = "lifecycle"
+	eventTailnet   = "tailnet"
+	eventWaiting   = "tailnet_waiting"
+	eventHostname  = "tailnet_hostname_differs"
+)
+
+// The names of the fields.
+const (
+	fieldEvent     = "event"
+	fieldFrom      = "from"
+	fieldTo        = "to"
+	fieldReason    = "reason"
+	fieldInPhaseMS = "in_phase_ms"
+	fieldExitCode  = "exit_code"
+	fieldLink      = "link"
+	fieldDetail    = "detail"
+	fieldImpaired  = "impaired"
+	fieldHostname  = "hostname"
+	fieldIP        = "ip"
+	fieldExpected  = "expected"
+	fieldRemedy    = "remedy"
+	fieldWaited    = "waited"
+	fieldBudget    = "budget"
+)
+
+// firstReport is when a wait for the tailnet is reported first; each next
+// report comes after twice the time.
+const firstReport = time.Second
+
+// reporter writes at most one line of each kind per change of the state, and
+// none for a repetition. It belongs to the conductor's goroutine.
+type reporter struct {
+	log      zerolog.Logger
+	expected string
+
+	was      messages.State
+	hostname string        // the node's name when it last had one
+	reportAt time.Duration // of the wait for the tailnet
+}
+
+// changes reports what is new since the last call, causes before consequences.
+func (r *reporter) changes(m lifecycle.Machine) {
+	was, is := r.was, m.State()
+	r.was = is
+	// While the start waits for the tailnet, the report of the waiting tells
+	// each change, with the remedy.
+	if is.Phase == messages.ConnectingTailnet && was.Phase == messages.ConnectingTailnet {
+		r.waiting(was, is, m.Limits().ConnectTimeout)
+	} else if !sameTailnet(was.Tailnet, is.Tailnet) {
+		r.tailnet(is.Tailnet)
+	}
+	r.name(is.Tailnet.Hostname)
+	if is.Phase != was.Phase {
+		r.phase(was, is, m.Trigger())
+		r.reportAt = firstReport
+	}
+}
+
+func (r *reporter) phase(was, is messages.State, why lifecycle.Trigger) {
+	level, sentence := zerolog.InfoLevel, "the service is "+strings.ReplaceAll(string(is.Phase), "_", " ")
+	switch {
+	case is.Phase == messages.Degraded:
+		level = zerolog.WarnLevel
+	case is.Phase == messages.Stopped:
+		sentence = is.Exit.Message
+		if is.Exit.Code != 0 {
+			level = zerolog.ErrorLevel
+		}
+	}
+	line := r.log.WithLevel(level).Str(fieldEvent, eventLifecycle).
+		Str(fieldFrom, string(was.Phase)).Str(fieldTo, string(is.Phase)).
+		Str(fieldReason, string(why)).Int64(fieldInPhaseMS, is.Since.Sub(was.Since).Milliseconds())
+	if is.Phase == messages.Stopped {
+		line = line.Int(fieldExitCode, is.Exit.Code)
+	}
+	line.Msg(sentence)
+}
+
+func (r *reporter) tailnet(t messages.TailnetStatus) {
+	level, sentence := zerolog.WarnLevel, "the tailnet is not connected"
+	switch {
+	case t.Link == messages.LinkDisabled:
+		level, sentence = zerolog.InfoLevel, "the tailnet is disabled by the configuration"
+	case t.Link == messages.LinkConnected && len(t.Impaired) > 0:
+		sentence = "the tailnet is connected but impaired"
+	case t.Link == messages.LinkConnected:
+		level, sentence = zerolog.InfoLevel, "the tailnet is connected"
+	}
+	impaired := make([]string, len(t.Impaired))
+	for i, imp := range t.Impaired {
+		impaired[i] = string(imp)
+	}
+	r.log.WithLevel(level).Str(fieldEvent, eventTailnet).
+		Str(fieldLink, string(t.Link)).Str(fieldReason, string(t.Reason)).Str(fieldDetail, t.Detail).
+		Strs(fieldImpaired, impaired).Str(fieldHostname, t.Hostname).Str(fieldIP, t.IP).Msg(sentence)
+}
+
+// waiting reports at 1, 2, 4, 8 … seconds, and whenever the reason changes.
+func (r *reporter) waiting(was, is messages.State, budget time.Duration) {
+	waited := is.TickedAt.Sub(is.Since)
+	if waited < r.reportAt && is.Tailnet.Reason == was.Tailnet.Reason {
+		return
+	}
+	for r.reportAt <= waited {
+		r.reportAt *= 2
+	}
+	r.log.Info().Str(fieldEvent, eventWaiting).
+		Str(fieldReason, string(is.Tailnet.Reason)).Str(fieldDetail, is.Tailnet.Detail).
+		Str(fieldRemedy, lifecycle.Remedy(is.Tailnet.Reason)).
+		Stringer(fieldWaited, waited.Round(time.Millisecond)).Stringer(fieldBudget, budget).
+		Msg("waiting for the tailnet")
+}
+
+// name warns once per change of the node's name. A node that lost its name for
+// a while and has the same again is no news.
+func (r *reporter) name(hostname string) {
+	if hostname == "" || hostname == r.hostname {
+		return
+	}
+	r.hostname = hostname
+	if r.expected == "" || strings.EqualFold(hostname, r.expected) {
+		return
+	}
+	r.log.Warn().Str(fieldEvent, eventHostname).Str(fieldHostname, hostname).Str(fieldExpected, r.expected).
+		Msg("the node has another name than the configuration expects: clients must use the real one")
+}
+
+// sameTailnet ignores the time of the look and the wording of the detail: a
+// warning that counts seconds in its text is no news.
+func sameTailnet(a, b messages.TailnetStatus) bool {
+	return a.Link == b.Link && a.Reason == b.Reason && slices.Equal(a.Impaired, b.Impaired) &&
+		a.Hostname == b.Hostname && a.IP == b.IP
+}

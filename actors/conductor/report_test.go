@@ -1,0 +1,175 @@
+package conductor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"anthropic-oauth-proxy/internal/lifecycle"
+	"anthropic-oauth-proxy/messages"
+)
+
+func TestPhaseLines(t *testing.T) {
+	play(t, func(s *stage) {
+		s.send(on)
+		s.pass(1500 * time.Millisecond)
+		s.send(up())
+		s.send(ready)
+		s.pass(2 * time.Second)
+		s.send(down(messages.ReasonRefused))
+		s.send(sigterm)
+		s.send(messages.DrainFinished{Cut: 3})
+		s.send(sigterm)
+		s.pass(time.Minute)
+
+		var got []string
+		for _, l := range s.lines(eventLifecycle) {
+			got = append(got, fmt.Sprint(l["level"], " ", l[fieldFrom], ">", l[fieldTo], " ", l[fieldReason], " ", l[fieldInPhaseMS], " ", l[fieldExitCode]))
+		}
+		want := []string{
+			"info initializing>connecting_tailnet config_loaded 0 <nil>",
+			"info connecting_tailnet>starting tailnet_connected 1500 <nil>",
+			"info starting>running listener_ready 0 <nil>",
+			"warn running>degraded tailnet_lost 2000 <nil>",
+			"info degraded>draining shutdown_requested 0 <nil>",
+			"info draining>stopped drained 0 0",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("logged\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+func TestExitLineOfAFailure(t *testing.T) {
+	play(t, func(s *stage) {
+		s.send(on, down(messages.ReasonNeedsApproval))
+		lines := s.lines(eventLifecycle)
+		last := lines[len(lines)-1]
+		if last["level"] != "error" || last[fieldExitCode] != 1.0 || last["message"] != s.state.Get().Exit.Message {
+			t.Errorf("the last line is %v, the exit %+v", last, s.state.Get().Exit)
+		}
+	})
+}
+
+func TestWaitingLines(t *testing.T) {
+	play(t, func(s *stage) {
+		s.send(on)
+		s.send(down(messages.ReasonSocketAbsent))
+		for range 60 * 4 { // four looks a second, with wording that never repeats
+			s.pass(tickEvery)
+			o := down(messages.ReasonNeedsLogin)
+			o.Status.Detail = o.Status.At.String()
+			s.send(o)
+		}
+		var got []string
+		for _, l := range s.lines(eventWaiting) {
+			got = append(got, fmt.Sprint(l[fieldWaited], " ", l[fieldReason]))
+			if l[fieldBudget] != "1m0s" || l[fieldRemedy] != lifecycle.Remedy(messages.Reason(l[fieldReason].(string))) || l[fieldDetail] == "" {
+				t.Errorf("a waiting line lacks budget, remedy or detail: %v", l)
+			}
+		}
+		want := []string{
+			"0s socket_absent", "250ms needs_login",
+			"1s needs_login", "2s needs_login", "4s needs_login", "8s needs_login", "16s needs_login", "32s needs_login",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("reported %q, want %q", got, want)
+		}
+	})
+}
+
+func TestTailnetLines(t *testing.T) {
+	impaired := func() messages.TailnetObserved {
+		o := up()
+		o.Status.Impaired = []messages.Impairment{messages.ImpairedControlOffline, messages.ImpairedNoDERP}
+		return o
+	}
+	moved := func() messages.TailnetObserved {
+		o := up()
+		o.Status.IP = "100.64.0.9"
+		return o
+	}
+	play(t, func(s *stage) {
+		for i, c := range []struct {
+			name  string
+			event messages.Event
+			want  string // of the tailnet line, if there is one
+		}{
+			{"configuration", on, ""},
+			{"waiting has lines of its own", down(messages.ReasonStarting), ""},
+			{"gained", up(), "info connected  [] proxy 100.64.0.1"},
+			{"the same again", up(), ""},
+			{"impaired", impaired(), "warn connected  [control_offline no_derp] proxy 100.64.0.1"},
+			{"the same again", impaired(), ""},
+			{"another address", moved(), "info connected  [] proxy 100.64.0.9"},
+			{"lost", down(messages.ReasonTimeout), "warn not_connected timeout []  "},
+			{"the same again", down(messages.ReasonTimeout), ""},
+			{"another reason", down(messages.ReasonRefused), "warn not_connected connection_refused []  "},
+		} {
+			s.send(c.event)
+			var got []string
+			for _, l := range s.lines(eventTailnet) {
+				got = append(got, fmt.Sprint(l["level"], " ", l[fieldLink], " ", l[fieldReason], " ", l[fieldImpaired], " ", l[fieldHostname], " ", l[fieldIP]))
+			}
+			if strings.Join(got, "\n") != c.want {
+				t.Errorf("%d %s: logged %q, want %q", i, c.name, got, c.want)
+			}
+		}
+		s.pass(7 * time.Second)
+		if lines := s.lines(""); len(lines) != 1 || lines[0][fieldReason] != string(messages.ReasonStale) {
+			t.Errorf("silence: logged %v, want one line about stale", lines)
+		}
+	})
+}
+
+func TestHostnameWarnings(t *testing.T) {
+	play(t, func(s *stage) {
+		s.send(on)
+		for i, c := range []struct {
+			hostname string
+			want     int
+		}{
+			{"proxy", 0}, {"Proxy", 0}, {"proxy-1", 1}, {"proxy-1", 0}, {"", 0}, {"proxy-1", 0}, {"proxy-2", 1}, {"proxy", 0}, {"proxy-2", 1},
+		} {
+			o := up()
+			o.Status.Hostname = c.hostname
+			s.send(o)
+			lines := s.lines(eventHostname)
+			if len(lines) != c.want {
+				t.Errorf("%d %q: %d warnings, want %d", i, c.hostname, len(lines), c.want)
+			}
+			for _, l := range lines {
+				if l["level"] != "warn" || l[fieldHostname] != c.hostname || l[fieldExpected] != "proxy" {
+					t.Errorf("%d %q: warned %v", i, c.hostname, l)
+				}
+			}
+		}
+	})
+}
+
+// A tailnet that flaps every second for a minute: one line per change, of each
+// kind.
+func TestFlappingIsBounded(t *testing.T) {
+	play(t, func(s *stage) {
+		s.send(on, up(), ready)
+		s.lines("")
+		const changes = 60
+		for i := range changes {
+			ev := up()
+			if i%2 == 0 {
+				ev = down(messages.ReasonRefused)
+			}
+			s.send(ev)
+			s.pass(time.Second)
+		}
+		count := map[any]int{}
+		for _, l := range s.lines("") {
+			count[l[fieldEvent]]++
+		}
+		if count[eventTailnet] != changes || count[eventLifecycle] != changes || len(count) != 2 {
+			t.Errorf("%d changes made these lines: %v", changes, count)
+		}
+	})
+}
