@@ -1,0 +1,81 @@
+// Package apierror writes the proxy's own errors in the Claude API's envelope.
+// It is never used for an answer of the API itself.
+package apierror
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+)
+
+// Error is an answer of the proxy's own. Its message is shown to the
+// developer at the other end and holds nothing of the request.
+type Error struct {
+	Status  int
+	Type    Type
+	Message string
+	// RetryAfter, in seconds, is sent when positive, with x-should-retry.
+	RetryAfter int
+	// Close ends the client's connection after the answer.
+	Close bool
+}
+
+// Type is the API's name for a kind of error.
+type Type string
+
+// The types that the proxy uses.
+const (
+	InvalidRequest Type = "invalid_request_error"
+	TooLarge       Type = "request_too_large"
+	API            Type = "api_error"
+	Timeout        Type = "timeout_error"
+	Overloaded     Type = "overloaded_error"
+)
+
+type envelope struct {
+	Type      string `json:"type"`
+	Error     detail `json:"error"`
+	RequestID string `json:"request_id"`
+}
+
+type detail struct {
+	Type      Type   `json:"type"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id"`
+}
+
+// Body is the envelope as JSON, on one line.
+func (e Error) Body(requestID string) []byte {
+	// Strings alone: this cannot fail.
+	b, _ := json.Marshal(envelope{
+		Type: "error", RequestID: requestID,
+		Error: detail{Type: e.Type, Message: e.Message, RequestID: requestID},
+	})
+	return b
+}
+
+// Event is the envelope as a whole server-sent event, for a stream that has
+// begun.
+func (e Error) Event(requestID string) []byte {
+	b := append([]byte("event: error\ndata: "), e.Body(requestID)...)
+	return append(b, "\n\n"...)
+}
+
+// Write sends the error as the whole answer and returns the bytes of its body.
+func (e Error) Write(w http.ResponseWriter, requestID string) int {
+	body := e.Body(requestID)
+	h := w.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if e.RetryAfter > 0 {
+		h["Retry-After"] = []string{strconv.Itoa(e.RetryAfter)}
+		h["X-Should-Retry"] = []string{"true"}
+	}
+	if e.Close {
+		h["Connection"] = []string{"close"}
+	}
+	w.WriteHeader(e.Status)
+	// A client that left hears nothing; its request is counted all the same.
+	_, _ = w.Write(body)
+	return len(body)
+}

@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"anthropic-oauth-proxy/internal/proxy/admission"
+	"anthropic-oauth-proxy/internal/proxy/apierror"
+	"anthropic-oauth-proxy/internal/proxy/upstream"
+)
+
+// The reasons for which this side ends an exchange.
+var (
+	// ErrDrained ends what is still in flight at the drain's deadline.
+	ErrDrained = errors.New("the proxy is shutting down")
+
+	errHeaderTimeout = errors.New("the API did not answer in time")
+	errIdle          = errors.New("the answer stood still for too long")
+	errBadStatus     = errors.New("the API answered with a status that is none")
+)
+
+// endedByUs reports whether err is our own decision and not a fault of the
+// path: nothing is repeated then, except what ran into a timeout.
+func endedByUs(err error) bool {
+	for _, own := range []error{ErrDrained, errIdle, errClientGone, errClientStalled, errTooLarge, errMalformed, errBadStatus, context.Canceled} {
+		if errors.Is(err, own) {
+			return true
+		}
+	}
+	return false
+}
+
+// verdict is what a failure before the answer's head means for the client and
+// for the records.
+type verdict struct {
+	answer    apierror.Error
+	outcome   outcome
+	errorType errorType
+}
+
+const (
+	restartPause  = 1 // seconds: another pod, or the next one, is up soon
+	overloadPause = 5
+)
+
+// judge finds the verdict on err. Its messages are for the developer at the
+// other end, who may never have heard of this proxy.
+func judge(err error) verdict {
+	var ue *upstream.Error
+	switch {
+	case errors.Is(err, admission.ErrDraining), errors.Is(err, ErrDrained):
+		return verdict{apierror.Error{Status: 503, Type: apierror.Overloaded, RetryAfter: restartPause, Close: true,
+			Message: "The proxy in front of the Claude API is restarting. Try again in a moment."}, refused, typeDraining}
+	case errors.Is(err, admission.ErrQueueTimeout), errors.Is(err, admission.ErrQueueFull):
+		return verdict{apierror.Error{Status: 503, Type: apierror.Overloaded, RetryAfter: overloadPause,
+			Message: "The proxy in front of the Claude API serves as many requests as it may. Try again later."}, refused, typeOverloaded}
+	case errors.Is(err, errTooLarge):
+		return verdict{apierror.Error{Status: 413, Type: apierror.TooLarge, Close: true,
+			Message: "The request body is larger than the proxy in front of the Claude API accepts (max_body_mib)."}, refused, typeTooLarge}
+	case errors.Is(err, errMalformed):
+		return verdict{apierror.Error{Status: 400, Type: apierror.InvalidRequest, Close: true,
+			Message: "The request body is malformed: its framing cannot be read."}, refused, typeInvalidRequest}
+	case errors.Is(err, errClientStalled):
+		return verdict{apierror.Error{Status: 408, Type: apierror.Timeout, Close: true,
+			Message: "The request body stopped coming before its end."}, idleTimeout, typeIdleTimeout}
+	case errors.Is(err, errHeaderTimeout), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return verdict{apierror.Error{Status: 504, Type: apierror.Timeout,
+			Message: "The Claude API did not answer the proxy in time."}, upstreamError, typeTimeout}
+	case errors.As(err, &ue) && ue.TLS:
+		return verdict{apierror.Error{Status: 502, Type: apierror.API,
+			Message: "The proxy could not make a secure connection to the Claude API."}, upstreamError, typeTLS}
+	case errors.As(err, &ue) && ue.Dial:
+		return verdict{apierror.Error{Status: 502, Type: apierror.API,
+			Message: "The proxy could not connect to the Claude API."}, upstreamError, typeConnection}
+	}
+	return verdict{apierror.Error{Status: 502, Type: apierror.API,
+		Message: "The connection to the Claude API broke before it answered. The request may have been processed."}, upstreamError, typeConnection}
+}
+
+func badTarget(method string) verdict {
+	v := verdict{apierror.Error{Status: 400, Type: apierror.InvalidRequest, Close: true,
+		Message: "The request target is not one that can be forwarded: send a path that begins with a slash."}, refused, typeInvalidRequest}
+	if method == http.MethodConnect {
+		v.answer.Message = "CONNECT is not supported: this is a proxy in front of one API, not a tunnel."
+	}
+	return v
+}
+
+// brokenStream is what a client hears of a stream that ends too early.
+func brokenStream(o outcome) apierror.Error {
+	switch o {
+	case drained:
+		return apierror.Error{Type: apierror.Overloaded, Message: "The proxy in front of the Claude API is shutting down and had to end this stream."}
+	case idleTimeout:
+		return apierror.Error{Type: apierror.Timeout, Message: "The Claude API sent nothing for too long, so the proxy ended this stream."}
+	}
+	return apierror.Error{Type: apierror.API, Message: "The connection to the Claude API broke in the middle of this stream."}
+}
+
+// fail answers a request that got no answer from the API. A client that left
+// hears nothing.
+func (x *exchange) fail(err error) {
+	x.rec.failure = err
+	if x.r.Context().Err() != nil || errors.Is(err, errClientGone) {
+		x.rec.outcome, x.rec.status = clientGone, statusClientGone
+		panic(http.ErrAbortHandler)
+	}
+	v := judge(err)
+	if errors.Is(err, ErrDrained) {
+		v.outcome = drained
+	}
+	x.refuse(v)
+}
+
+func (x *exchange) refuse(v verdict) {
+	x.rec.outcome, x.rec.status, x.rec.errorType = v.outcome, v.answer.Status, v.errorType
+	unread := x.r.ProtoMajor == 1 && x.r.Body != nil && x.r.Body != http.NoBody && !x.body.readToEnd()
+	if unread {
+		_ = x.rc.EnableFullDuplex()
+		v.answer.Close = true
+	}
+	x.writes.forget()
+	x.writes.renew()
+	if v.answer.Close {
+		x.w.Header()["Connection"] = []string{"close"}
+	}
+	x.w.Header()[requestIDHeader] = []string{x.rec.id}
+	x.rec.firstByte()
+	x.rec.responseBytes = int64(v.answer.Write(x.w, x.rec.id))
+	_ = x.rc.Flush()
+	if unread {
+		x.linger()
+	}
+}
+
+const (
+	lingerTime  = 3 * time.Second
+	lingerBytes = 64 << 20
+)
+
+// linger reads on for a while after a refusal: a connection that is closed
+// under an upload is reset, and the refusal may be lost with it.
+func (x *exchange) linger() {
+	_ = x.rc.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, x.r.Body, lingerBytes)
+}
+
+// failInternally is for a bug in this package. It says where, never what with:
+// a panic's value may hold anything. It reports whether the connection must be
+// broken because an answer had begun.
+func (x *exchange) failInternally(bug any) (abort bool) {
+	x.h.Log.Error().Str("event", "panic").Str("request_id", x.rec.id).Type("type", bug).
+		Bytes("stack", debug.Stack()).Msg("bug in the data plane; the request was ended")
+	begun := x.rec.status != 0
+	x.rec.outcome, x.rec.errorType = upstreamError, typeInternal
+	if begun {
+		return true
+	}
+	x.refuse(verdict{apierror.Error{Status: 500, Type: apierror.API, Close: true,
+		Message: "The proxy in front of the Claude API failed."}, upstreamError, typeInternal})
+	return false
+}

@@ -1,0 +1,271 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"anthropic-oauth-proxy/internal/proxy/admission"
+	"anthropic-oauth-proxy/internal/proxy/headers"
+	"anthropic-oauth-proxy/internal/proxy/upstream"
+)
+
+// exchange is one proxied request from its head to its record. It belongs to
+// the goroutine that serves it; what others touch is atomic or says so.
+type exchange struct {
+	h      *Handler
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	r      *http.Request
+	target string
+	ticket *admission.Ticket
+	body   requestBody
+	dog    *watchdog
+	writes writeClock
+	rec    record
+	sent   atomic.Int64 // bytes of the request body read from the client
+
+	// mu guards what the end of an upload, seen by the engine's goroutine, and
+	// the beginning of the answer decide together.
+	mu        sync.Mutex
+	cancel    context.CancelCauseFunc // ends the attempt, and the stream that came of it
+	answering bool
+}
+
+func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, target string) *exchange {
+	x := &exchange{h: h, w: w, rc: http.NewResponseController(w), r: r, target: target, dog: newWatchdog()}
+	x.rec = newRecord(r, target)
+	x.writes = writeClock{rc: x.rc, limit: h.Limits.IdleTimeout}
+	x.writes.renew()
+	return x
+}
+
+// close ends what the exchange holds and writes its record, whatever became of
+// it: a panic on its way through is counted too.
+func (x *exchange) close() {
+	bug := recover()
+	x.dog.stop()
+	x.body.release()
+	if x.ticket != nil {
+		x.ticket.Leave()
+	}
+	abort := bug == http.ErrAbortHandler
+	if bug != nil && !abort {
+		abort = x.failInternally(bug)
+	}
+	x.rec.requestBytes = x.sent.Load()
+	x.h.record(&x.rec)
+	if abort {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (x *exchange) serve() {
+	if x.h.Gate.Closed() {
+		x.fail(admission.ErrDraining)
+		return
+	}
+	if x.r.ContentLength > x.h.Limits.MaxBodyBytes {
+		x.fail(errTooLarge)
+		return
+	}
+	if err := x.prepareBody(); err != nil {
+		x.fail(err)
+		return
+	}
+	if err := x.enter(); err != nil {
+		x.fail(err)
+		return
+	}
+	x.identify()
+	ctx, res, err := x.send()
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.relay(ctx, res)
+}
+
+// enter waits for a place. Who left in the meantime is forgotten, and nothing
+// of the request goes upstream.
+func (x *exchange) enter() error {
+	m := x.h.Metrics
+	m.Queued.Inc()
+	ticket, err := x.h.Gate.Enter(x.r.Context())
+	m.Queued.Dec()
+	x.rec.queued = ticket.Waited()
+	if err != nil {
+		return err
+	}
+	x.ticket = ticket
+	const surelyWaited = time.Millisecond
+	if x.rec.queued > surelyWaited && hungUp(x.r.Context()) {
+		return errClientGone
+	}
+	return nil
+}
+
+func (x *exchange) identify() {
+	x.h.Metrics.LastRequest.SetToCurrentTime()
+	if x.h.Identify == nil {
+		return
+	}
+	if caller, ok := x.h.Identify(x.r.Context(), x.r.RemoteAddr); ok {
+		x.rec.caller = caller
+	}
+}
+
+const (
+	maxAttempts = 3
+	retryPause  = 100 * time.Millisecond
+)
+
+// send asks the API, again where that is safe. The context that it returns
+// ends with the answer's stream.
+func (x *exchange) send() (context.Context, *upstream.Response, error) {
+	header := headers.Request(x.r.Header, x.h.Rules)
+	for {
+		x.rec.attempts++
+		ctx, cancel := context.WithCancelCause(x.r.Context())
+		x.setCancel(cancel)
+		res, err := x.attempt(ctx, header)
+		if err == nil {
+			return ctx, res, nil
+		}
+		reason := retryReason(x.r.Method, err, x.body.repeatable())
+		cancel(err)
+		if reason == "" || x.rec.attempts == maxAttempts || x.r.Context().Err() != nil {
+			return nil, nil, err
+		}
+		x.h.Metrics.Retries.WithLabelValues(reason).Inc()
+		x.h.Log.Warn().Str("event", "retry").Str("request_id", x.rec.id).Str("reason", reason).
+			Int("attempt", x.rec.attempts).AnErr("error", err).Msg("upstream attempt failed; trying again")
+		if err := pause(x.r.Context(), retryPause); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (x *exchange) setCancel(cancel context.CancelCauseFunc) {
+	x.mu.Lock()
+	x.cancel = cancel
+	x.mu.Unlock()
+	x.ticket.OnEnd(cancel)
+}
+
+// end ends the attempt or the stream with a cause.
+func (x *exchange) end(cause error) {
+	x.mu.Lock()
+	cancel := x.cancel
+	x.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
+}
+
+// attempt sends the request once and waits for the head of the answer.
+func (x *exchange) attempt(ctx context.Context, header http.Header) (*upstream.Response, error) {
+	interim := &interim{x: x}
+	defer interim.close()
+	req := &upstream.Request{
+		Method: x.r.Method, Target: x.target, Header: header,
+		ContentLength: x.r.ContentLength, Trailer: x.r.Trailer, Interim: interim.write,
+	}
+	if x.body.streams() {
+		x.dog.watch(x.h.Limits.IdleTimeout, func() { x.end(errClientStalled) })
+	} else {
+		x.awaitHead()
+	}
+	req.Body, req.Whole = x.body.reader()
+	res, err := x.h.Upstream.RoundTrip(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if res.Status < 200 || res.Status > 999 {
+		_ = res.Body.Close()
+		return nil, &upstream.Error{Stage: upstream.Sent, Err: errBadStatus}
+	}
+	return res, nil
+}
+
+func (x *exchange) awaitHead() {
+	x.dog.watch(x.headerTimeout(), func() { x.end(errHeaderTimeout) })
+}
+
+// uploadEnded is told by the goroutine that reads a streaming body.
+func (x *exchange) uploadEnded(err error) {
+	if err != nil {
+		x.end(err)
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.answering {
+		x.awaitHead()
+	}
+}
+
+// beginAnswer puts the answer's own clock in place of the attempt's. While the
+// upload goes on beside it, either direction keeps it alive.
+func (x *exchange) beginAnswer() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.answering = true
+	x.dog.watch(x.h.Limits.IdleTimeout, func() { x.end(errIdle) })
+}
+
+// longestHeaderTimeout bounds what a client may ask for.
+const longestHeaderTimeout = time.Hour
+
+// headerTimeout is ours, or the client's own when that is longer: the SDKs
+// name theirs in whole seconds.
+func (x *exchange) headerTimeout() time.Duration {
+	limit := x.h.Limits.HeaderTimeout
+	named, err := strconv.ParseFloat(x.r.Header.Get("X-Stainless-Timeout"), 64)
+	if err != nil || !(named > limit.Seconds()) {
+		return limit
+	}
+	if named > longestHeaderTimeout.Seconds() {
+		return max(limit, longestHeaderTimeout)
+	}
+	return time.Duration(named * float64(time.Second))
+}
+
+// retryReason names why a failed attempt may be repeated; it is empty when it
+// may not. A request that can have reached the API is repeated only when its
+// method promises that this changes nothing (RFC 9110 9.2.2), and a POST never:
+// it would be billed twice.
+func retryReason(method string, err error, repeatable bool) string {
+	var ue *upstream.Error
+	if !errors.As(err, &ue) || !repeatable || endedByUs(err) {
+		return ""
+	}
+	switch {
+	case ue.Dial:
+		return "connect"
+	case ue.Stage == upstream.Unsent:
+		return "dead_connection"
+	case ue.Stage == upstream.Refused:
+		return "refused"
+	case method != http.MethodGet && method != http.MethodHead:
+		return ""
+	case errors.Is(err, errHeaderTimeout):
+		return "timeout"
+	}
+	return "reset"
+}

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"sync"
+)
+
+// requestBody is the client's body as the engine will read it: none, whole in
+// memory, or streaming.
+type requestBody struct {
+	whole  []byte // with room for its length exactly; nil unless read ahead
+	buffer *[]byte
+	budget *budget
+	last   *wholeBody // of the newest attempt
+	stream *streamBody
+}
+
+var wholeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+
+// prepareBody reads a small body ahead and sets a large one up for streaming.
+// A client that asked for 100 (Continue) wants the API's word first.
+func (x *exchange) prepareBody() error {
+	r := x.r
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil
+	}
+	s := &streamBody{
+		src: r.Body, rc: x.rc, dog: x.dog, limit: x.h.Limits.MaxBodyBytes,
+		count: &x.sent, ended: x.uploadEnded,
+	}
+	n := r.ContentLength
+	if n > 0 && n <= readAheadLimit && len(r.Header["Expect"]) == 0 && x.h.replay.take(n) {
+		x.body.budget = x.h.replay
+		return x.readAhead(s, int(n))
+	}
+	if r.ProtoMajor == 1 {
+		// Without it net/http closes the body under the upload as soon as an
+		// early answer begins (golang/go#40747).
+		_ = x.rc.EnableFullDuplex()
+	}
+	x.body.stream = s
+	return nil
+}
+
+func (x *exchange) readAhead(s *streamBody, n int) error {
+	b := &x.body
+	b.buffer = wholeBuffers.Get().(*[]byte)
+	if cap(*b.buffer) < n {
+		*b.buffer = make([]byte, 0, n)
+	}
+	b.whole = (*b.buffer)[:n]
+	x.dog.watch(x.h.Limits.IdleTimeout, func() { _ = s.Close() })
+	_, err := io.ReadFull(s, b.whole)
+	x.dog.stop()
+	if err == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClientStalled
+	}
+	return bodyError(err)
+}
+
+func (b *requestBody) streams() bool { return b.stream != nil }
+
+// reader is the body for one attempt, nil when there is none.
+func (b *requestBody) reader() (body io.ReadCloser, whole bool) {
+	switch {
+	case b.whole != nil:
+		b.last = &wholeBody{data: b.whole}
+		return b.last, true
+	case b.stream != nil:
+		return b.stream, false
+	}
+	return nil, true
+}
+
+// repeatable reports whether the body can be sent from its beginning again.
+func (b *requestBody) repeatable() bool { return b.stream == nil || b.stream.untouched() }
+
+// release gives the memory back. Nothing is repeated after it.
+func (b *requestBody) release() {
+	if b.stream != nil {
+		_ = b.stream.Close()
+	}
+	if b.last != nil {
+		_ = b.last.Close()
+	}
+	if b.budget != nil {
+		b.budget.give(int64(len(b.whole)))
+		b.budget = nil
+	}
+	if b.buffer != nil {
+		wholeBuffers.Put(b.buffer)
+		b.buffer, b.whole = nil, nil
+	}
+}
+
+// readToEnd reports whether nothing of the body is left on the connection.
+func (b *requestBody) readToEnd() bool {
+	if b.stream == nil {
+		return b.whole != nil
+	}
+	b.stream.mu.Lock()
+	defer b.stream.mu.Unlock()
+	return b.stream.done == io.EOF
+}

@@ -1,0 +1,46 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+)
+
+// target is the request target that goes upstream: the client's own, byte for
+// byte. Of an absolute-form target only path and query count, so that nobody
+// can steer the proxy elsewhere (RFC 9112 3.2.2). It is false for a target
+// that cannot be forwarded.
+func target(r *http.Request) (string, bool) {
+	t := r.RequestURI
+	switch {
+	case r.Method == http.MethodConnect:
+		return "", false
+	case strings.HasPrefix(t, "/"), t == "*" && r.Method == http.MethodOptions:
+	default:
+		_, rest, ok := strings.Cut(t, "://")
+		if !ok {
+			return "", false
+		}
+		i := strings.IndexAny(rest, "/?")
+		switch {
+		case i < 0:
+			t = "/"
+		case rest[i] == '?':
+			t = "/" + rest[i:]
+		default:
+			t = rest[i:]
+		}
+	}
+	// HTTP/2 carries what would break an HTTP/1.1 request line.
+	for i := range len(t) {
+		if t[i] <= ' ' || t[i] == 0x7f {
+			return "", false
+		}
+	}
+	return t, true
+}
+
+// pathOf is the target without its query.
+func pathOf(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	return path
+}

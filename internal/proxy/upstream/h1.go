@@ -1,0 +1,246 @@
+package upstream
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// h1Conn is an HTTP/1.1 connection. One request at a time owns it; while it is
+// idle the pool does.
+type h1Conn struct {
+	pool      *Pool
+	raw       net.Conn // the socket, for the check before reuse
+	stream    net.Conn // the socket, or TLS over it
+	head      limitedReader
+	br        *bufio.Reader
+	idleSince time.Time
+}
+
+// readBuffer is held by every connection that waits; events of a stream are
+// far smaller.
+const readBuffer = 4 << 10
+
+// continueTimeout is how long a client's Expect: 100-continue may wait for the
+// API before the body is sent anyway (RFC 9110 10.1.1).
+const continueTimeout = time.Second
+
+func newH1Conn(p *Pool, raw, stream net.Conn) *h1Conn {
+	c := &h1Conn{pool: p, raw: raw, stream: stream}
+	c.head = limitedReader{from: stream}
+	c.br = bufio.NewReaderSize(&c.head, readBuffer)
+	return c
+}
+
+func (c *h1Conn) close() { _ = c.stream.Close() }
+
+// alive reports whether an idle connection still stands: nothing may have
+// arrived on it, neither bytes nor an end.
+func (c *h1Conn) alive() bool { return c.br.Buffered() == 0 && quiet(c.raw) }
+
+// exchange is one request and its answer on a connection.
+type exchange struct {
+	conn *h1Conn
+	req  *Request
+	stop func() bool // takes the context's hand off the connection
+	out  *upload     // nil when the request was written whole before reading
+	once sync.Once   // ends the exchange
+}
+
+func (c *h1Conn) roundTrip(ctx context.Context, req *Request) (*Response, error) {
+	x := &exchange{conn: c, req: req}
+	x.stop = context.AfterFunc(ctx, func() { _ = c.stream.SetDeadline(time.Unix(1, 0)) })
+	res, stage, err := x.run()
+	if err != nil {
+		x.end(false)
+		return nil, &Error{Stage: stage, Err: err}
+	}
+	return res, nil
+}
+
+func (x *exchange) run() (*Response, Stage, error) {
+	n, err := x.send()
+	if err != nil && n == 0 {
+		return nil, Unsent, err
+	}
+	// After a partial write the answer may have come already: an API that
+	// refuses a request early closes the connection under the rest of it.
+	res, readErr := x.answer()
+	if readErr != nil {
+		if err == nil {
+			err = readErr
+		}
+		return nil, Sent, err
+	}
+	return res, Sent, nil
+}
+
+// send writes the request. A body in memory goes out here and now, any other
+// from a goroutine of its own while the answer is awaited.
+func (x *exchange) send() (written int, err error) {
+	head := headBuffers.Get().(*[]byte)
+	defer headBuffers.Put(head)
+	*head = appendHead((*head)[:0], x.conn.pool.target.Host, x.req)
+	if x.req.Body == nil {
+		return x.conn.stream.Write(*head)
+	}
+	if x.req.Whole && x.req.ContentLength <= inlineBody {
+		return x.sendInline(head)
+	}
+	n, err := x.conn.stream.Write(*head)
+	if err != nil {
+		closeBody(x.req)
+		return n, err
+	}
+	x.out = startUpload(x.conn.stream, x.req)
+	return n, nil
+}
+
+// inlineBody is what surely fits into the socket's buffer, so that writing it
+// before reading cannot block for ever on an API that reads nothing.
+const inlineBody = 32 << 10
+
+func (x *exchange) sendInline(head *[]byte) (int, error) {
+	defer closeBody(x.req)
+	for {
+		if len(*head) == cap(*head) {
+			*head = append(*head, 0)[:len(*head)]
+		}
+		n, err := x.req.Body.Read((*head)[len(*head):cap(*head)])
+		*head = (*head)[:len(*head)+n]
+		if err == io.EOF {
+			return x.conn.stream.Write(*head)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+var (
+	errNoAnswer = errors.New("upstream closed the connection before it answered")
+	errSwitched = errors.New("upstream switched protocols unasked")
+)
+
+// answer reads heads until the final one.
+func (x *exchange) answer() (*Response, error) {
+	c := x.conn
+	for {
+		c.head.left = maxHeadBytes
+		res, err := http.ReadResponse(c.br, &http.Request{Method: x.req.Method})
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, errNoAnswer
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case res.StatusCode == http.StatusSwitchingProtocols:
+			return nil, errSwitched
+		case res.StatusCode == http.StatusContinue:
+			x.out.goOn()
+		case res.StatusCode < 200:
+			if x.req.Interim != nil {
+				x.req.Interim(res.StatusCode, res.Header)
+			}
+		default:
+			c.head.left = unlimited
+			x.out.goOn()
+			return x.response(res), nil
+		}
+	}
+}
+
+func (x *exchange) response(res *http.Response) *Response {
+	if len(res.TransferEncoding) > 0 {
+		res.ContentLength = -1
+	}
+	out := &Response{
+		Status: res.StatusCode, Header: res.Header,
+		ContentLength: res.ContentLength, Trailer: res.Trailer,
+	}
+	b := &h1Body{x: x, res: res, out: out}
+	out.Body = b
+	if res.Body == http.NoBody {
+		b.finish(io.EOF)
+	}
+	return out
+}
+
+// end gives the connection back or closes it, and waits for the upload: when
+// it returns, nobody reads the request's body any more.
+func (x *exchange) end(clean bool) {
+	x.once.Do(func() {
+		reusable := x.stop() && clean && x.out.finished() && x.conn.br.Buffered() == 0
+		if reusable {
+			x.conn.pool.release(x.conn)
+			return
+		}
+		x.conn.pool.discard(x.conn)
+		x.out.abandon()
+	})
+}
+
+// h1Body reads the answer's content and ends the exchange with it.
+type h1Body struct {
+	x    *exchange
+	res  *http.Response
+	out  *Response
+	done error // what every further Read says
+}
+
+func (b *h1Body) Read(p []byte) (int, error) {
+	if b.done != nil {
+		return 0, b.done
+	}
+	n, err := b.res.Body.Read(p)
+	if err != nil {
+		b.finish(err)
+	}
+	return n, err
+}
+
+func (b *h1Body) finish(err error) {
+	b.done = err
+	if err == io.EOF {
+		b.out.Trailer = b.res.Trailer
+	}
+	b.x.end(err == io.EOF && !b.res.Close)
+}
+
+var errBodyClosed = errors.New("read response: body is closed")
+
+// Close must not go through net/http's own, which reads a body to its end.
+func (b *h1Body) Close() error {
+	if b.done == nil {
+		b.done = errBodyClosed
+		b.x.end(false)
+	}
+	return nil
+}
+
+// limitedReader bounds what a response head may take.
+type limitedReader struct {
+	from io.Reader
+	left int64
+}
+
+const unlimited = 1 << 62
+
+func (l *limitedReader) Read(p []byte) (int, error) {
+	if l.left <= 0 {
+		return 0, fmt.Errorf("read head: %w", errHeadTooLarge)
+	}
+	if int64(len(p)) > l.left {
+		p = p[:l.left]
+	}
+	n, err := l.from.Read(p)
+	l.left -= int64(n)
+	return n, err
+}

@@ -1,0 +1,136 @@
+// Package upstream moves one request to the Claude API and its answer back.
+//
+// It is the engine below the proxy's policy: it keeps the connections, speaks
+// HTTP/1.1 and HTTP/2, and reports for every failure whether the request can
+// have reached the API. It never retries, never follows a redirect, never
+// looks at a proxy variable of the environment, adds no header and decides
+// nothing: timeouts arrive as the end of a context.
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// Request is one attempt to have a request answered.
+type Request struct {
+	Method string
+	// Target is the request target exactly as it goes on the wire: the path
+	// with an optional query, or "*".
+	Target string
+	// Header holds the end-to-end fields with canonical keys. The engine reads
+	// it until RoundTrip returns; it may add keys without a value.
+	Header http.Header
+	// Body is nil for a request without content. One goroutine of the engine
+	// reads it. The engine closes it, more than once perhaps, and Close must end
+	// a Read that waits. Once the exchange has ended nobody reads it any more.
+	Body io.ReadCloser
+	// Whole says that Body holds all of its content in memory and never blocks.
+	Whole bool
+	// ContentLength is the length of Body, -1 when unknown.
+	ContentLength int64
+	// Trailer is filled by whoever reads Body to its end; its keys are known
+	// before.
+	Trailer http.Header
+	// Interim, when not nil, is called for each 1xx answer but 100 and 101,
+	// before RoundTrip returns, possibly from another goroutine.
+	Interim func(status int, h http.Header)
+}
+
+// Response is the head of an answer and its body.
+type Response struct {
+	Status        int
+	Header        http.Header
+	ContentLength int64 // -1 when unknown
+	// Trailer is complete once Body has returned io.EOF.
+	Trailer http.Header
+	// Body is never nil. Closing it before io.EOF ends the exchange upstream
+	// at once. It is not safe for concurrent use.
+	Body io.ReadCloser
+}
+
+// Stage says how far a failed request can have come.
+type Stage int
+
+const (
+	// Unsent: not a byte of it left this process.
+	Unsent Stage = iota
+	// Refused: the API's own protocol says that it was not processed
+	// (RFC 9113 8.7: REFUSED_STREAM, or a GOAWAY that excludes it).
+	Refused
+	// Sent: it may have been processed.
+	Sent
+)
+
+// Error is a failed attempt.
+type Error struct {
+	Stage Stage
+	// Dial is true when no connection could be made, TLS included.
+	Dial bool
+	// TLS is true when it was the TLS handshake that failed.
+	TLS bool
+	Err error
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.TLS:
+		return fmt.Sprintf("verify upstream: %v", e.Err)
+	case e.Dial:
+		return fmt.Sprintf("connect upstream: %v", e.Err)
+	case e.Stage == Refused:
+		return fmt.Sprintf("send request: upstream refused it: %v", e.Err)
+	case e.Stage == Unsent:
+		return fmt.Sprintf("send request: %v", e.Err)
+	}
+	return fmt.Sprintf("read response: %v", e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// ErrClosed is the cause of every failure after Close.
+var ErrClosed = errors.New("upstream is closed")
+
+var errHeadTooLarge = errors.New("response head is larger than 256 KiB")
+
+// maxHeadBytes bounds a response head; the API's are under 4 KiB.
+const maxHeadBytes = 256 << 10
+
+// RoundTrip sends req and returns the head of its answer. The exchange ends
+// when the response's body is read to io.EOF or closed, or when ctx ends;
+// after an error nothing is left of it. Errors are of type *Error; when ctx
+// has ended, they wrap its cause.
+func (p *Pool) RoundTrip(ctx context.Context, req *Request) (*Response, error) {
+	c, err := p.acquire(ctx)
+	if err != nil {
+		closeBody(req)
+		return nil, withCause(ctx, err)
+	}
+	res, err := c.roundTrip(ctx, req)
+	if err != nil {
+		return nil, withCause(ctx, err)
+	}
+	return res, nil
+}
+
+func closeBody(req *Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
+
+// withCause lets the reason of a cancelled context speak instead of the socket
+// error that the cancellation led to.
+func withCause(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return &Error{Stage: e.Stage, Dial: e.Dial, Err: context.Cause(ctx)}
+	}
+	return &Error{Stage: Sent, Err: context.Cause(ctx)}
+}

@@ -1,0 +1,61 @@
+// Package telemetry holds what the service tells about itself: one registry
+// with one struct of metrics, and the logger.
+//
+// Everything is registered once, when the service is built, and survives the
+// restart of every actor. Labels come from closed sets of typed constants,
+// never from input. No header value, query, body or token passes through here.
+package telemetry
+
+import (
+	"runtime"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Metrics is every metric of the process, on a registry of its own.
+type Metrics struct {
+	Registry   *prometheus.Registry
+	Proxy      *Proxy
+	Supervisor *Supervisor
+}
+
+// New registers the metrics. maxConnections is the configured limit, shown
+// beside the gauge that it bounds.
+func New(version string, maxConnections int) *Metrics {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "anthropic_oauth_proxy_build_info",
+		Help:        "Always 1; the labels tell what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})).Set(1)
+	return &Metrics{Registry: reg, Proxy: newProxy(reg, maxConnections), Supervisor: newSupervisor(reg)}
+}
+
+func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
+	reg.MustRegister(c)
+	return c
+}
+
+// Supervisor is the supervisor tree's share of the metrics.
+type Supervisor struct {
+	Restarts *prometheus.CounterVec // service, reason
+	Backoff  *prometheus.GaugeVec   // supervisor
+}
+
+func newSupervisor(reg prometheus.Registerer) *Supervisor {
+	return &Supervisor{
+		Restarts: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "supervisor_restarts_total",
+			Help: "Times a service ended on its own and was started again."}, []string{"service", "reason"})),
+		Backoff: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "supervisor_backoff",
+			Help: "1 while a supervisor waits before it restarts what keeps failing."}, []string{"supervisor"})),
+	}
+}
+
+// counter is a number that only grows, for pages that are not metrics.
+type counter struct{ n atomic.Uint64 }
+
+func (c *counter) add()          { c.n.Add(1) }
+func (c *counter) value() uint64 { return c.n.Load() }
