@@ -103,6 +103,7 @@ func TestTailnetLines(t *testing.T) {
 			{"the same again", up(), ""},
 			{"impaired", impaired(), "warn connected  [control_offline no_derp] proxy 100.64.0.1"},
 			{"the same again", impaired(), ""},
+			{"healthy again", up(), "info connected  [] proxy 100.64.0.1"},
 			{"another address", moved(), "info connected  [] proxy 100.64.0.9"},
 			{"lost", down(messages.ReasonTimeout), "warn not_connected timeout []  "},
 			{"the same again", down(messages.ReasonTimeout), ""},
