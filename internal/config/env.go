@@ -1,0 +1,54 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/rs/zerolog"
+)
+
+// inEnvironment is the File of an [Error] about a variable.
+const inEnvironment = "environment"
+
+// environment is what the variables say.
+type environment struct {
+	configPath string
+	logLevel   zerolog.Level
+	authKey    Secret
+	socket     string
+}
+
+// logLevels are the names that LOG_LEVEL may have. zerolog knows more, but
+// "fatal" or "disabled" would hide errors.
+var logLevels = []string{"trace", "debug", "info", "warn", "error"}
+
+func readEnvironment(getenv func(string) string) (environment, error) {
+	env := environment{
+		configPath: getenv("CONFIG_PATH"),
+		authKey:    NewSecret(strings.TrimSpace(getenv("TS_AUTHKEY"))),
+		socket:     getenv("TAILSCALE_SOCKET"),
+	}
+	var levelErr, socketErr error
+	if env.logLevel, levelErr = parseLevel(getenv("LOG_LEVEL")); levelErr != nil {
+		levelErr = &Error{
+			File: inEnvironment, Key: "LOG_LEVEL", Problem: levelErr.Error(),
+			Remedy: "set it to one of " + strings.Join(logLevels, ", ") + ", or unset it for info",
+		}
+	}
+	if problem, remedy := checkSocket(env.socket); problem != "" {
+		socketErr = &Error{File: inEnvironment, Key: "TAILSCALE_SOCKET", Problem: problem, Remedy: remedy}
+	}
+	return env, joined(levelErr, socketErr)
+}
+
+func parseLevel(name string) (zerolog.Level, error) {
+	if name == "" {
+		return zerolog.InfoLevel, nil
+	}
+	for _, known := range logLevels {
+		if strings.EqualFold(name, known) {
+			return zerolog.ParseLevel(known)
+		}
+	}
+	return zerolog.NoLevel, fmt.Errorf("is not a log level")
+}

@@ -1,0 +1,151 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"anthropic-oauth-proxy/internal/proxy/headers"
+)
+
+// builtIn is the Source of a Config that no file shaped.
+const builtIn = "built-in defaults"
+
+// maxFileBytes bounds what is read: a wrong path may name a device or a log.
+const maxFileBytes = 64 << 10
+
+// document is the file as it is written. Seconds may have fractions.
+type document struct {
+	Tailscale struct {
+		Mode               string  `toml:"mode"`
+		Hostname           string  `toml:"hostname"`
+		Socket             string  `toml:"socket"`
+		PollIntervalSecs   float64 `toml:"poll_interval_secs"`
+		ConnectTimeoutSecs float64 `toml:"connect_timeout_secs"`
+		StateDir           string  `toml:"state_dir"`
+		AuthKeyFile        string  `toml:"auth_key_file"`
+		ReachabilityPeer   string  `toml:"reachability_peer"`
+		IdentifyCallers    bool    `toml:"identify_callers"`
+	} `toml:"tailscale"`
+	Proxy struct {
+		ListenAddr       string  `toml:"listen_addr"`
+		AdminAddr        string  `toml:"admin_addr"`
+		UpstreamURL      string  `toml:"upstream_url"`
+		TimeoutSecs      float64 `toml:"timeout_secs"`
+		IdleTimeoutSecs  float64 `toml:"idle_timeout_secs"`
+		MaxConnections   int64   `toml:"max_connections"`
+		QueueTimeoutSecs float64 `toml:"queue_timeout_secs"`
+		MaxBodyMiB       int64   `toml:"max_body_mib"`
+		DrainTimeoutSecs float64 `toml:"drain_timeout_secs"`
+	} `toml:"proxy"`
+	Headers []headerRule `toml:"headers"`
+}
+
+type headerRule struct {
+	Name  string `toml:"name"`
+	Value string `toml:"value"`
+	Mode  string `toml:"mode"`
+}
+
+// defaults is a file that says nothing, spelled out.
+func defaults() document {
+	var d document
+	d.Tailscale.Mode = string(ModeSidecar)
+	d.Tailscale.Hostname = "anthropic-oauth-proxy"
+	d.Tailscale.Socket = "/var/run/tailscale/tailscaled.sock"
+	d.Tailscale.PollIntervalSecs = 2
+	d.Tailscale.ConnectTimeoutSecs = 60
+	d.Tailscale.StateDir = "/var/lib/ts-state"
+	d.Proxy.ListenAddr = "127.0.0.1:8080"
+	d.Proxy.AdminAddr = "127.0.0.1:9090"
+	d.Proxy.UpstreamURL = "https://api.anthropic.com"
+	d.Proxy.TimeoutSecs = 600
+	d.Proxy.IdleTimeoutSecs = 300
+	d.Proxy.MaxConnections = 1000
+	d.Proxy.QueueTimeoutSecs = 30
+	d.Proxy.MaxBodyMiB = 10
+	d.Proxy.DrainTimeoutSecs = 5
+	d.Headers = defaultRules()
+	return d
+}
+
+func defaultRules() []headerRule {
+	return []headerRule{{Name: strings.ToLower(headers.BetaName), Value: headers.OAuthMember, Mode: string(headers.ModeMerge)}}
+}
+
+// readFile returns the content of a small file. Its errors are the bare cause:
+// the path may be a secret that somebody wrote in its place.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, bare(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, bare(err)
+	}
+	if len(data) > maxFileBytes {
+		return nil, fmt.Errorf("larger than %d KiB", maxFileBytes>>10)
+	}
+	return data, nil
+}
+
+func bare(err error) error {
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
+}
+
+// decode parses data over the defaults and says where each key stands.
+func decode(path string, data []byte) (document, positions, error) {
+	keys, err := index(path, data)
+	if err != nil {
+		return document{}, nil, err
+	}
+	doc := defaults()
+	doc.Headers = nil
+	// The index has refused unknown keys; strictness here catches what it would
+	// take for a known one, such as the quoted key "proxy.timeout_secs".
+	decoder := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	if err := decoder.Decode(&doc); err != nil {
+		return document{}, nil, decodeErrors(path, err)
+	}
+	if _, given := keys["headers"]; !given {
+		doc.Headers = defaultRules()
+	}
+	return doc, keys, nil
+}
+
+// decodeErrors translates what the decoder says after the index was content:
+// duplicates, numbers that do not fit, keys in disguise.
+func decodeErrors(path string, err error) error {
+	if missing := (*toml.StrictMissingError)(nil); errors.As(err, &missing) {
+		var all []error
+		for i := range missing.Errors {
+			all = append(all, decodeError(path, &missing.Errors[i]))
+		}
+		return joined(all...)
+	}
+	if one := (*toml.DecodeError)(nil); errors.As(err, &one) {
+		return decodeError(path, one)
+	}
+	return &Error{File: path, Problem: "cannot be decoded", cause: err}
+}
+
+func decodeError(path string, err *toml.DecodeError) *Error {
+	line, column := err.Position()
+	// What strconv adds repeats the value.
+	problem, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "toml: "), ": strconv.")
+	return &Error{
+		File: path, Line: line, Column: column, Key: strings.Join(err.Key(), "."),
+		Problem: problem, Remedy: "see the example file",
+	}
+}
