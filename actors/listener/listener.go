@@ -1,0 +1,83 @@
+// Package listener serves the data plane's socket whenever that is desired.
+//
+// The socket and the HTTP server outlive it: when it restarts, dials wait in
+// the kernel and the streams in flight notice nothing. It never closes a
+// connection.
+package listener
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+
+	"anthropic-oauth-proxy/messages"
+)
+
+// Sender takes facts.
+type Sender interface {
+	Send(ctx context.Context, ev messages.Event) error
+}
+
+// Desire is the cell of wishes.
+type Desire interface {
+	Load() (messages.Desired, <-chan struct{})
+}
+
+// Socket is the listening socket, which survives every Serve.
+type Socket interface {
+	Bind() (net.Addr, error)
+	Addr() string
+	Serve(ctx context.Context, server *http.Server) error
+}
+
+// Actor is the listener, a suture service. One Serve runs at a time.
+type Actor struct {
+	facts  Sender
+	want   Desire
+	socket Socket
+	server *http.Server
+}
+
+// New makes the actor and starts nothing.
+func New(facts Sender, want Desire, socket Socket, server *http.Server) *Actor {
+	return &Actor{facts: facts, want: want, socket: socket, server: server}
+}
+
+// String names the service in logs and metrics.
+func (a *Actor) String() string { return "listener" }
+
+// Serve waits until listening is desired, binds, says so, and serves until ctx
+// ends.
+func (a *Actor) Serve(ctx context.Context) error {
+	for {
+		want, changed := a.want.Load()
+		if want.Listen {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	addr, err := a.socket.Bind()
+	if err != nil {
+		if serr := a.facts.Send(ctx, messages.ListenerFailed{Addr: a.socket.Addr(), Err: reason(err)}); serr != nil {
+			return serr
+		}
+		return err
+	}
+	if err := a.facts.Send(ctx, messages.ListenerReady{Addr: addr.String()}); err != nil {
+		return err
+	}
+	return a.socket.Serve(ctx, a.server)
+}
+
+// reason is the system's own word: the fact names the address already.
+func reason(err error) string {
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	return err.Error()
+}

@@ -1,0 +1,180 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/thejerf/suture/v4"
+
+	"anthropic-oauth-proxy/actors/conductor"
+	"anthropic-oauth-proxy/actors/drain"
+	"anthropic-oauth-proxy/actors/listener"
+	"anthropic-oauth-proxy/actors/metrics"
+	"anthropic-oauth-proxy/actors/tailnet"
+	"anthropic-oauth-proxy/internal/callers"
+	"anthropic-oauth-proxy/internal/config"
+	"anthropic-oauth-proxy/internal/lifecycle"
+	"anthropic-oauth-proxy/internal/proxy"
+	"anthropic-oauth-proxy/internal/proxy/admission"
+	"anthropic-oauth-proxy/internal/proxy/upstream"
+	"anthropic-oauth-proxy/internal/socket"
+	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/messages"
+)
+
+// stalenessSlack is what the watcher may be late by and still be believed:
+// while the tailnet is lost it pauses for a second between looks, and a look
+// may take as long as its own deadline.
+const stalenessSlack = 2 * time.Second
+
+// Build creates the service and binds its admin socket. Nothing runs yet. The
+// error names the address when that is in use.
+func Build(c config.Config, o Options) (*System, error) {
+	if o.Decorate == nil {
+		o.Decorate = func(s suture.Service) suture.Service { return s }
+	}
+	started := time.Now()
+	machine := lifecycle.New(started, lifecycle.Limits{
+		ConnectTimeout: c.Tailscale.ConnectTimeout, DrainTimeout: c.Proxy.DrainTimeout, DrainGrace: drainGrace,
+		StaleAfter: 2*c.Tailscale.PollInterval + stalenessSlack,
+	})
+	m := telemetry.New(o.Version, c.Proxy.MaxConnections)
+	s := &System{
+		log:     o.Log,
+		events:  messages.NewMailbox[messages.Event](mailboxSize),
+		state:   messages.NewLatest(machine.State()),
+		desired: messages.NewLatest(machine.State().Desired),
+		gate:    admission.NewGate(c.Proxy.MaxConnections, c.Proxy.QueueTimeout),
+		pool:    upstream.New(c.Proxy.Upstream, o.Upstream),
+		sidecar: newSidecar(c.Tailscale),
+	}
+	book := newLedger(o.Log, m.Supervisor)
+	pages := &metrics.Pages{
+		State: s.state.Get, Totals: m.Proxy.Totals, Started: started, Version: o.Version,
+		Load:     func() (int, int) { l := s.gate.Load(); return l.Active, l.Waiting },
+		Tree:     func() any { return book.view() },
+		Gatherer: m.Registry, Log: o.Log,
+	}
+	m.Registry.MustRegister(book, metrics.NewStateCollector(s.state.Get))
+	m.Proxy.WatchInFlight(func() float64 { return float64(s.gate.Load().Active) })
+	m.Proxy.WatchConnections(
+		func() float64 { h1, _ := s.pool.Connections(); return float64(h1) },
+		func() float64 { _, h2 := s.pool.Connections(); return float64(h2) })
+
+	handler := proxy.New(proxy.Options{
+		Upstream: s.pool, Gate: s.gate, Rules: c.Headers, Metrics: m.Proxy, Log: o.Log,
+		Limits:   proxy.Limits{HeaderTimeout: c.Proxy.HeaderTimeout, IdleTimeout: c.Proxy.IdleTimeout, MaxBodyBytes: c.Proxy.MaxBodyBytes},
+		Local:    map[string]http.Handler{"/health": pages.Health(), "/metrics": pages.Metrics()},
+		Identify: s.sidecar.identify,
+	})
+	s.edge = edgeServer(handler, s.sidecar.connContext, o)
+	s.edgeSocket = socket.New(c.Proxy.ListenAddr)
+	s.admin = adminServer(pages.Mux(), o)
+	s.adminSock = socket.New(c.Proxy.AdminAddr)
+	addr, err := s.adminSock.Bind()
+	if err != nil {
+		s.pool.Close()
+		return nil, fmt.Errorf("open admin port: %w; another program may use it: choose another proxy.admin_addr", err)
+	}
+	o.Log.Info().Str("event", "admin_ready").Str("addr", addr.String()).Msg("admin pages are open")
+
+	domain := func(name string, services ...suture.Service) *suture.Supervisor {
+		return book.supervisor(name, o.Decorate, services...)
+	}
+	s.root = book.supervisor("root", o.Decorate)
+	s.root.Add(domain("control",
+		conductor.New(s.events.Messages(), s.desired, s.state, machine, o.Log, conductor.Options{Hostname: s.sidecar.hostname}),
+		drain.New(s.events, s.desired, streams{s.gate}, o.Log)))
+	s.root.Add(domain("edge", listener.New(s.events, s.desired, s.edgeSocket, s.edge)))
+	s.root.Add(domain("admin", metrics.New(s.adminSock, s.admin)))
+	if s.sidecar.api != nil {
+		s.root.Add(domain("tailnet", tailnet.New(s.events, s.sidecar.api, s.sidecar.watch, o.Log)))
+	}
+	return s, s.begin(c)
+}
+
+// sidecar is what the service needs of the tailscaled beside it; the zero
+// sidecar is the one of `mode = "off"`.
+type sidecar struct {
+	api      *tailnet.LocalAPI
+	watch    tailnet.Config
+	hostname string
+	callers  *callers.Identifier // nil unless callers are to be named
+	identify func(ctx context.Context, remoteAddr string) (proxy.Caller, bool)
+}
+
+func newSidecar(c config.Tailscale) sidecar {
+	if c.Mode == config.ModeOff {
+		return sidecar{}
+	}
+	s := sidecar{
+		api: tailnet.NewLocalAPI(c.Socket), hostname: c.Hostname,
+		watch: tailnet.Config{PollInterval: c.PollInterval, Hostname: c.Hostname, ReachabilityPeer: c.ReachabilityPeer},
+	}
+	if c.IdentifyCallers {
+		s.callers = callers.New(s.api)
+		s.identify = func(ctx context.Context, remoteAddr string) (proxy.Caller, bool) {
+			who, ok := s.callers.Lookup(ctx, remoteAddr)
+			return proxy.Caller{Node: who.Node, Tags: who.Tags}, ok
+		}
+	}
+	return s
+}
+
+func (s sidecar) connContext(ctx context.Context, c net.Conn) context.Context {
+	ctx = proxy.ConnContext(ctx, c)
+	if s.callers != nil {
+		ctx = s.callers.ConnContext(ctx, c)
+	}
+	return ctx
+}
+
+func (s sidecar) close() {
+	if s.api != nil {
+		s.api.Close()
+	}
+}
+
+const (
+	headerBytes       = 64 << 10
+	headerSlop        = 4 << 10 // net/http adds it to the limit
+	readHeaderTimeout = 10 * time.Second
+	keepAlive         = 3 * time.Minute
+
+	// What one client's unread upload may make us hold, per stream and per
+	// connection, over HTTP/2.
+	inboundStreamWindow = 64 << 10
+	inboundConnWindow   = 1 << 20
+)
+
+// edgeServer is the data plane's server. It has no clock over a body: the
+// handler keeps rolling ones.
+func edgeServer(h http.Handler, connContext func(context.Context, net.Conn) context.Context, o Options) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: h, Protocols: &protocols,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is the API's to answer
+		ReadHeaderTimeout:            readHeaderTimeout,
+		IdleTimeout:                  keepAlive,
+		MaxHeaderBytes:               headerBytes - headerSlop,
+		ConnContext:                  connContext,
+		ErrorLog:                     telemetry.StandardLog(o.Log, "edge"),
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerStream:     inboundStreamWindow,
+			MaxReceiveBufferPerConnection: inboundConnWindow,
+		},
+	}
+}
+
+func adminServer(h http.Handler, o Options) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readHeaderTimeout,
+		WriteTimeout: 30 * time.Second, IdleTimeout: keepAlive, MaxHeaderBytes: headerBytes - headerSlop,
+		ErrorLog: telemetry.StandardLog(o.Log, "admin"),
+	}
+}

@@ -1,0 +1,143 @@
+// Package supervisor builds the service and runs it.
+//
+// Build creates everything that outlives a restart: the mailbox, the cells, the
+// sockets, the HTTP servers, the gate with its table of requests in flight, the
+// registry, the handler. The actors borrow all of it and own nothing, so any of
+// them may die at any time. One supervisor per failure domain restarts them:
+//
+//	root
+//	├── control   conductor, drain
+//	├── edge      listener
+//	├── tailnet   tailnet
+//	└── admin     metrics
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/thejerf/suture/v4"
+
+	"anthropic-oauth-proxy/internal/config"
+	"anthropic-oauth-proxy/internal/proxy"
+	"anthropic-oauth-proxy/internal/proxy/admission"
+	"anthropic-oauth-proxy/internal/proxy/upstream"
+	"anthropic-oauth-proxy/internal/socket"
+	"anthropic-oauth-proxy/messages"
+)
+
+// System is the built service.
+type System struct {
+	log     zerolog.Logger
+	events  *messages.Mailbox[messages.Event]
+	desired *messages.Latest[messages.Desired]
+	state   *messages.Latest[messages.State]
+	gate    *admission.Gate
+	pool    *upstream.Pool
+	sidecar sidecar
+
+	edge, admin           *http.Server
+	edgeSocket, adminSock *socket.Socket
+	root                  *suture.Supervisor
+}
+
+// Options are what the program, and tests, may choose.
+type Options struct {
+	Version string
+	Log     zerolog.Logger
+	// Decorate, when not nil, wraps each actor before it is supervised. Tests
+	// use it to make actors fail.
+	Decorate func(suture.Service) suture.Service
+	// Upstream are the options of the connections to the API.
+	Upstream upstream.Options
+}
+
+const (
+	// mailboxSize is far above what the actors can have to say at once.
+	mailboxSize = 64
+	// farewell is how long the connections of finished streams may take to
+	// flush, after the drain.
+	farewell = 2 * time.Second
+	// drainGrace is the lifecycle's patience with the drain actor. It covers
+	// the time in which cut streams say goodbye, and a restart.
+	drainGrace = 5 * time.Second
+)
+
+// Run runs the service until its lifecycle ends, and returns how. The tree is
+// gone when it returns; a System runs once. When ctx ends, Run brings the tree
+// down without a drain.
+func (s *System) Run(ctx context.Context) messages.Exit {
+	tree, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := s.root.ServeBackground(tree)
+	s.awaitStop(ctx)
+	// The data plane first, while the admin pages still answer.
+	s.hangUp()
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		s.log.Error().Str("event", "tree_ended").AnErr("error", err).Msg("the supervisor tree ended with an error")
+	}
+	s.release()
+	return s.state.Get().Exit
+}
+
+func (s *System) awaitStop(ctx context.Context) {
+	for {
+		want, changed := s.desired.Load()
+		if want.Stop {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// hangUp ends what the drain left: new requests are refused, streams told
+// goodbye, connections closed once they are flushed.
+func (s *System) hangUp() {
+	s.gate.Close()
+	s.gate.End(proxy.ErrDrained)
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if err := s.edge.Shutdown(ctx); err != nil {
+		s.log.Warn().Str("event", "hang_up").AnErr("error", err).Msg("connections were cut")
+	}
+	_ = s.edge.Close()
+	s.edgeSocket.Close()
+}
+
+// release frees what Build created and Run did not.
+func (s *System) release() {
+	_ = s.admin.Close()
+	s.adminSock.Close()
+	s.pool.Close()
+	s.sidecar.close()
+}
+
+// Shutdown asks for the end: the first call drains, the second ends the drain.
+// It may be called from any goroutine and waits only while the mailbox is full.
+func (s *System) Shutdown(ctx context.Context, cause string) error {
+	return s.events.Send(ctx, messages.ShutdownRequested{Cause: cause})
+}
+
+// streams is the gate as the drain actor sees it.
+type streams struct{ gate *admission.Gate }
+
+func (s streams) Close()                { s.gate.Close() }
+func (s streams) End()                  { s.gate.End(proxy.ErrDrained) }
+func (s streams) Idle() <-chan struct{} { return s.gate.Idle() }
+func (s streams) Load() (int, time.Duration) {
+	l := s.gate.Load()
+	return l.Active, l.Oldest
+}
+
+// begin reports the first fact.
+func (s *System) begin(c config.Config) error {
+	return s.events.Send(context.Background(), messages.ConfigLoaded{TailnetDisabled: c.Tailscale.Mode == config.ModeOff})
+}
