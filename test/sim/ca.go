@@ -21,10 +21,13 @@ type CA struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pem  []byte
+	// further addresses that server certificates are good for
+	further []net.IP
 }
 
-// NewCA makes a certificate authority that is valid for a day.
-func NewCA() (*CA, error) {
+// NewCA makes a certificate authority that is valid for a day. Its server
+// certificates are good for loopback and for the further addresses.
+func NewCA(further ...net.IP) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("generate CA key: %w", err)
@@ -47,7 +50,7 @@ func NewCA() (*CA, error) {
 		return nil, fmt.Errorf("parse CA certificate: %w", err)
 	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return &CA{cert: cert, key: key, pem: block}, nil
+	return &CA{cert: cert, key: key, pem: block, further: further}, nil
 }
 
 // WriteFile writes the CA's certificate as PEM, for SSL_CERT_FILE and its like.
@@ -65,8 +68,8 @@ func (ca *CA) Pool() *x509.CertPool {
 	return pool
 }
 
-// ServerConfig returns a TLS configuration with a fresh certificate for
-// loopback that offers the given ALPN protocols.
+// ServerConfig returns a TLS configuration with a fresh certificate for the
+// CA's addresses that offers the given ALPN protocols.
 func (ca *CA) ServerConfig(protocols ...string) (*tls.Config, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -80,7 +83,7 @@ func (ca *CA) ServerConfig(protocols ...string) (*tls.Config, error) {
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+		IPAddresses:  append([]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, ca.further...),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.cert, key.Public(), ca.key)
 	if err != nil {
