@@ -112,7 +112,7 @@ func newSidecar(c config.Tailscale) sidecar {
 	}
 	s := sidecar{
 		api: tailnet.NewLocalAPI(c.Socket), hostname: c.Hostname,
-		watch: tailnet.Config{PollInterval: c.PollInterval, Hostname: c.Hostname, ReachabilityPeer: c.ReachabilityPeer},
+		watch: tailnet.Config{PollInterval: c.PollInterval, ReachabilityPeer: c.ReachabilityPeer},
 	}
 	if c.IdentifyCallers {
 		s.callers = callers.New(s.api)

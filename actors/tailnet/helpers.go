@@ -21,15 +21,15 @@ func (a *Actor) watchBus(ctx context.Context) {
 	retry := busRetryMin
 	for ctx.Err() == nil {
 		heard := false
-		// Why it ended is of no interest: the poll that follows tells.
-		_ = a.src.Watch(ctx, func(w Warnings) {
+		err := a.src.Watch(ctx, func(w Warnings) {
 			heard = true
 			if w != nil {
 				a.warnings.Store(&w)
 			}
 			a.wakeUp()
 		})
-		if heard {
+		if heard { // a failure to open is the poll's to report
+			a.log.Debug().Str("event", "tailnet_bus_ended").Err(err).Msg("the bus of tailscaled ended; it is reopened")
 			retry = busRetryMin
 			a.wakeUp()
 		}
@@ -49,6 +49,8 @@ func (a *Actor) pingPeer(ctx context.Context) {
 			misses = 0
 		} else if err := a.ping(ctx); err != nil {
 			misses++
+			a.log.Info().Str("event", "tailnet_ping_missed").Str("peer", a.cfg.ReachabilityPeer).
+				Int("misses", misses).Err(err).Msg("the reachability peer did not answer")
 		} else {
 			misses = 0
 		}

@@ -44,9 +44,6 @@ type Config struct {
 	// asked twice per interval and each answer has half of it, plus slack, to
 	// arrive.
 	PollInterval time.Duration
-	// Hostname is the name that the operator expects the node to have; another
-	// one is worth a warning. Empty expects nothing.
-	Hostname string
 	// ReachabilityPeer is pinged every PingInterval, unless it is empty.
 	ReachabilityPeer string
 	// PingInterval is the time between pings; zero means a minute.
@@ -72,7 +69,7 @@ type Actor struct {
 	facts Sender
 	src   Source
 	cfg   Config
-	log   changeLog
+	log   zerolog.Logger
 
 	wake        chan struct{} // one pending wake-up is enough
 	warnings    atomic.Pointer[Warnings]
@@ -80,16 +77,13 @@ type Actor struct {
 	unreachable atomic.Bool
 }
 
-// New makes the actor. It starts nothing.
+// New makes the actor. It starts nothing. What changed is the conductor's to
+// log; log gets what only the watcher knows.
 func New(facts Sender, src Source, cfg Config, log zerolog.Logger) *Actor {
 	if cfg.PingInterval == 0 {
 		cfg.PingInterval = time.Minute
 	}
-	return &Actor{
-		facts: facts, src: src, cfg: cfg,
-		log:  changeLog{log: log, expect: cfg.Hostname},
-		wake: make(chan struct{}, 1),
-	}
+	return &Actor{facts: facts, src: src, cfg: cfg, log: log, wake: make(chan struct{}, 1)}
 }
 
 // String names the service in logs and metrics.
@@ -129,7 +123,6 @@ func (a *Actor) pollLoop(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		a.log.observe(status)
 		if err := a.facts.Send(ctx, messages.TailnetObserved{Status: status}); err != nil {
 			return err
 		}
