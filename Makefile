@@ -1,0 +1,87 @@
+# anthropic-oauth-proxy: every command that the README names.
+#
+#   make run     start the proxy on its built-in defaults (loopback, no tailnet)
+#   make test    lint everything, then all tests of all modules, with the race detector
+#
+# Both need Go 1.26 and install the rest by themselves.
+
+BINARY  := anthropic-oauth-proxy
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+MODULES := . test test/k8s
+CACHE   := $(CURDIR)/.cache
+COUNT   ?= 1
+
+export CGO_ENABLED ?= 0
+
+.PHONY: run build test lint deps tools check-size soak fuzz bench demo test-tailnet test-clients \
+        test-manifests test-alerts test-cluster image clean help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: build ## start the proxy on 127.0.0.1:8080, admin pages on 127.0.0.1:9090
+	./$(BINARY)
+
+build: ## build the static binary and check that it stays under 15 MB
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/$(BINARY)
+	@$(MAKE) --no-print-directory check-size
+
+check-size:
+	@size=$$(wc -c < $(BINARY)); test $$size -lt 15000000 || { echo "$(BINARY) has $$size bytes, the limit is 15000000"; exit 1; }
+	@! ldd $(BINARY) >/dev/null 2>&1 || { echo "$(BINARY) is not static"; exit 1; }
+
+test: deps lint build ## lint, then every test of every module with -race
+	CGO_ENABLED=1 go test -race ./...
+	cd test && CGO_ENABLED=1 go test -race -timeout 20m ./...
+	cd test/k8s && CGO_ENABLED=1 go test -race -timeout 20m ./...
+
+deps: ## install what the tests need beside Go (apt, as root)
+	./.ci/deps
+
+tools:
+	@mkdir -p $(CACHE)
+	go build -o $(CACHE)/staticcheck honnef.co/go/tools/cmd/staticcheck
+	cd test/k8s && go build -o $(CACHE)/actionlint github.com/rhysd/actionlint/cmd/actionlint
+
+lint: tools ## gofmt, vet, staticcheck, actionlint, shellcheck
+	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "run gofmt on: $$bad"; exit 1; }
+	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && go vet ./... && $(CACHE)/staticcheck ./...) || exit 1; done
+	$(CACHE)/actionlint
+	shellcheck k8s/preflight k8s/verify .ci/run .ci/deps
+
+test-clients: ## only the SDKs, the claude command and the black-box tests
+	cd test && CGO_ENABLED=1 go test -race -count=$(COUNT) ./clients/...
+
+test-tailnet: ## only the tests against a real tailscaled; COUNT=20 repeats them
+	cd test && CGO_ENABLED=1 go test -race -timeout 90m -count=$(COUNT) ./tailnet/...
+
+test-manifests: deps ## manifests, policy, alerts, dashboard, scripts
+	cd test/k8s && go test -count=$(COUNT) ./...
+
+test-alerts: deps ## only the alerts and the dashboard
+	cd test/k8s && go test -count=$(COUNT) -run 'Alert|Dashboard' .
+
+test-cluster: ## the image and manifests on a real Kubernetes (KUBECONFIG, or the lab beside the checkout)
+	cd test/k8s && go test -tags cluster -count=1 -timeout 40m -v ./cluster
+
+demo: ## a tailnet on this machine, broken and mended before your eyes
+	cd test && go run ./tailnet/demo
+
+soak: build ## the long versions of the load and fault tests
+	SOAK=1 CGO_ENABLED=1 go test -race -count=1 -timeout 60m ./supervisor/...
+	cd test && SOAK=1 CGO_ENABLED=1 go test -count=1 -timeout 60m ./clients/...
+
+fuzz: ## each fuzz test for half a minute
+	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	  echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 1s $$p || exit 1; done; done
+
+bench: build ## CPU, memory and latency beside nginx, HAProxy and others
+	cd test && go run ./bench $(BENCH)
+
+image: ## the container image, with docker or buildah
+	@if command -v docker >/dev/null && docker info >/dev/null 2>&1; then docker build --build-arg VERSION=$(VERSION) -t $(BINARY):$(VERSION) .; \
+	else buildah bud --layers --build-arg VERSION=$(VERSION) -t $(BINARY):$(VERSION) .; fi
+
+clean:
+	rm -rf $(BINARY) $(CACHE)
