@@ -28,6 +28,14 @@ func New(addr string) *Socket { return &Socket{addr: addr} }
 
 // Bind opens the socket if it is not open. The error names the address.
 func (s *Socket) Bind() (net.Addr, error) {
+	ln, err := s.bind()
+	if err != nil {
+		return nil, err
+	}
+	return ln.Addr(), nil
+}
+
+func (s *Socket) bind() (*net.TCPListener, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -40,7 +48,7 @@ func (s *Socket) Bind() (net.Addr, error) {
 		}
 		s.ln = ln.(*net.TCPListener)
 	}
-	return s.ln.Addr(), nil
+	return s.ln, nil
 }
 
 // cause strips what repeats the address.
@@ -59,16 +67,17 @@ func (s *Socket) Addr() string { return s.addr }
 // ends, and returns ctx's error then. The server's connections go on: they
 // belong to the server, not to this call. One Serve may run at a time.
 func (s *Socket) Serve(ctx context.Context, server *http.Server) error {
-	if _, err := s.Bind(); err != nil {
+	ln, err := s.bind()
+	if err != nil {
 		return err
 	}
-	l := &lease{TCPListener: s.ln, done: make(chan struct{})}
-	if err := s.ln.SetDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("listen on %s: %w", s.addr, err)
+	if err := ln.SetDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("listen on %s: %w", s.addr, cause(err))
 	}
+	l := &lease{TCPListener: ln, done: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
-	err := server.Serve(l)
+	err = server.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		<-ctx.Done() // the server was shut down on purpose; so will its user be
 	}
@@ -96,16 +105,26 @@ type lease struct {
 	done chan struct{}
 }
 
+// Accept says net.ErrClosed once the lease has ended. A connection that came in
+// the moment of the end is handed over all the same: its client was promised an
+// answer when the kernel took it out of the queue.
 func (l *lease) Accept() (net.Conn, error) {
+	if l.ended() {
+		return nil, net.ErrClosed
+	}
 	c, err := l.TCPListener.Accept()
+	if err != nil && l.ended() {
+		return nil, net.ErrClosed
+	}
+	return c, err
+}
+
+func (l *lease) ended() bool {
 	select {
 	case <-l.done:
-		if err == nil {
-			_ = c.Close()
-		}
-		return nil, net.ErrClosed
+		return true
 	default:
-		return c, err
+		return false
 	}
 }
 
