@@ -117,6 +117,9 @@ func (a *Actor) drain(ctx context.Context, by time.Time) (cut int, err error) {
 // cut ends what is left and gives it the time to tell its clients.
 func (a *Actor) cut(ctx context.Context) (int, error) {
 	left, _ := a.streams.Load()
+	if left == 0 { // the last one finished together with the deadline
+		return 0, nil
+	}
 	a.say("deadline").Msg("drain deadline: ending the streams that are left")
 	a.streams.End()
 	flush := time.NewTimer(FlushTime)
