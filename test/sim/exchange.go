@@ -79,8 +79,13 @@ func (x *exchange) setType(t string) {
 	}
 }
 
-// write sends a whole body at once.
+// write sends a whole body at once. A status that allows none goes alone.
 func (x *exchange) write(body string) {
+	if x.plan.Status == http.StatusNoContent {
+		x.w.WriteHeader(x.plan.Status)
+		x.finish()
+		return
+	}
 	x.setType("application/json")
 	if !x.plan.Trailer {
 		x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
