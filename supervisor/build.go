@@ -88,7 +88,7 @@ func Build(c config.Config, o Options) (*System, error) {
 	s.root.Add(domain("control",
 		conductor.New(s.events.Messages(), s.desired, s.state, machine, o.Log, conductor.Options{Hostname: s.sidecar.hostname}),
 		drain.New(s.events, s.desired, streams{s.gate}, o.Log)))
-	s.root.Add(domain("edge", listener.New(s.events, s.desired, s.edgeSocket, s.edge)))
+	s.root.Add(domain("edge", listener.New(s.events, s.desired, s.edgeSocket, s.edge, o.Log)))
 	s.root.Add(domain("admin", metrics.New(s.adminSock, s.admin)))
 	if s.sidecar.api != nil {
 		s.root.Add(domain("tailnet", tailnet.New(s.events, s.sidecar.api, s.sidecar.watch, o.Log)))

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/rs/zerolog"
+
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -37,11 +39,12 @@ type Actor struct {
 	want   Desire
 	socket Socket
 	server *http.Server
+	log    zerolog.Logger
 }
 
 // New makes the actor and starts nothing.
-func New(facts Sender, want Desire, socket Socket, server *http.Server) *Actor {
-	return &Actor{facts: facts, want: want, socket: socket, server: server}
+func New(facts Sender, want Desire, socket Socket, server *http.Server, log zerolog.Logger) *Actor {
+	return &Actor{facts: facts, want: want, socket: socket, server: server, log: log}
 }
 
 // String names the service in logs and metrics.
@@ -68,6 +71,7 @@ func (a *Actor) Serve(ctx context.Context) error {
 		}
 		return err
 	}
+	a.log.Info().Str("event", "listening").Str("addr", addr.String()).Msg("the proxy port is open")
 	if err := a.facts.Send(ctx, messages.ListenerReady{Addr: addr.String()}); err != nil {
 		return err
 	}
