@@ -94,18 +94,13 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		http.Error(w, "render page: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	noStore(w, "application/json")
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n'))
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {
-	noStore(w, "text/plain; charset=utf-8")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text))
-}
-
-func noStore(w http.ResponseWriter, contentType string) {
-	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Cache-Control", "no-store")
 }

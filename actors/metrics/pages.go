@@ -55,6 +55,7 @@ func (p *Pages) Mux() http.Handler {
 
 func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store") // an old answer is a wrong one
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			writeText(w, http.StatusMethodNotAllowed, "use GET or HEAD\n")
@@ -94,6 +95,6 @@ func (p *Pages) status(w http.ResponseWriter, _ *http.Request) {
 	row("version", p.Version)
 	b.WriteString("</table><h2>Supervisor tree</h2><pre>" + html.EscapeString(string(tree)) + "</pre>\n" +
 		`<p><a href="/health">/health</a> <a href="/metrics">/metrics</a> <a href="/livez">/livez</a> <a href="/readyz">/readyz</a> <a href="/debug/tree">/debug/tree</a></p>` + "\n")
-	noStore(w, "text/html; charset=utf-8")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = w.Write(b.Bytes())
 }
