@@ -38,7 +38,9 @@ func newH1Conn(p *Pool, raw, stream net.Conn) *h1Conn {
 	return c
 }
 
-func (c *h1Conn) close() { _ = c.stream.Close() }
+// close ends the socket, under TLS too: its own goodbye could wait for an API
+// that reads nothing.
+func (c *h1Conn) close() { _ = c.raw.Close() }
 
 // alive reports whether an idle connection still stands: nothing may have
 // arrived on it, neither bytes nor an end.
@@ -126,6 +128,7 @@ func (x *exchange) sendInline(head *[]byte) (int, error) {
 var (
 	errNoAnswer = errors.New("upstream closed the connection before it answered")
 	errSwitched = errors.New("upstream switched protocols unasked")
+	errNoStatus = errors.New("upstream answered with a status that is none")
 )
 
 // answer reads heads until the final one.
@@ -141,6 +144,8 @@ func (x *exchange) answer() (*Response, error) {
 			return nil, err
 		}
 		switch {
+		case res.StatusCode < 100:
+			return nil, errNoStatus
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errSwitched
 		case res.StatusCode == http.StatusContinue:
@@ -151,7 +156,9 @@ func (x *exchange) answer() (*Response, error) {
 			}
 		default:
 			c.head.left = unlimited
-			x.out.goOn()
+			if res.StatusCode < 300 {
+				x.out.goOn() // a refusal does not want the content that it was asked about
+			}
 			return x.response(res), nil
 		}
 	}
@@ -177,7 +184,7 @@ func (x *exchange) response(res *http.Response) *Response {
 // it returns, nobody reads the request's body any more.
 func (x *exchange) end(clean bool) {
 	x.once.Do(func() {
-		reusable := x.stop() && clean && x.out.finished() && x.conn.br.Buffered() == 0
+		reusable := x.stop() && clean && x.out.reusable() && x.conn.br.Buffered() == 0
 		if reusable {
 			x.conn.pool.release(x.conn)
 			return

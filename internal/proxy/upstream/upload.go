@@ -16,8 +16,14 @@ type upload struct {
 	permitted chan struct{} // closed when a client's Expect was answered
 	permit    sync.Once
 	done      chan struct{}
-	err       error // valid once done is closed
+	sent      int64 // bytes of the body; valid, like err, once done is closed
+	err       error
 }
+
+// longUpload is what an API may leave unread and still keep its connection.
+// One that answers without having read more than that closes it, some without
+// a word in their answer, and the next request would run into the end.
+const longUpload = 256 << 10
 
 func startUpload(to net.Conn, req *Request) *upload {
 	u := &upload{body: req.Body, permitted: make(chan struct{}), done: make(chan struct{})}
@@ -32,26 +38,34 @@ func startUpload(to net.Conn, req *Request) *upload {
 	return u
 }
 
-func (u *upload) run(to net.Conn, req *Request) error {
-	select {
-	case <-u.permitted:
-	case <-time.After(continueTimeout):
-	}
+func (u *upload) run(to net.Conn, req *Request) (err error) {
+	u.awaitPermit()
 	buf := bodyBuffers.Get().(*[]byte)
 	defer bodyBuffers.Put(buf)
 	if req.ContentLength >= 0 {
 		// The body itself guarantees its length: a shorter one fails.
-		_, err := io.CopyBuffer(onlyWriter{to}, onlyReader{u.body}, *buf)
+		u.sent, err = io.CopyBuffer(onlyWriter{to}, onlyReader{u.body}, *buf)
 		return err
 	}
-	return copyChunked(to, req, *buf)
+	u.sent, err = copyChunked(to, req, *buf)
+	return err
+}
+
+func (u *upload) awaitPermit() {
+	t := time.NewTimer(continueTimeout)
+	defer t.Stop()
+	select {
+	case <-u.permitted:
+	case <-t.C:
+	}
 }
 
 // copyChunked frames each read as one chunk (RFC 9112 7.1), in one write.
-func copyChunked(to io.Writer, req *Request, buf []byte) error {
+func copyChunked(to io.Writer, req *Request, buf []byte) (sent int64, err error) {
 	const room = 8 // a chunk's length in hex and its line end, before the data
 	for {
 		n, err := req.Body.Read(buf[room : len(buf)-2])
+		sent += int64(n)
 		if n > 0 {
 			size := strconv.AppendInt(make([]byte, 0, room), int64(n), 16)
 			start := room - 2 - len(size)
@@ -59,16 +73,16 @@ func copyChunked(to io.Writer, req *Request, buf []byte) error {
 			copy(buf[room-2:], "\r\n")
 			copy(buf[room+n:], "\r\n")
 			if _, werr := to.Write(buf[start : room+n+2]); werr != nil {
-				return werr
+				return sent, werr
 			}
 		}
 		if err == io.EOF {
 			last := appendFields([]byte("0\r\n"), req.Trailer)
 			_, err = to.Write(append(last, "\r\n"...))
-			return err
+			return sent, err
 		}
 		if err != nil {
-			return err
+			return sent, err
 		}
 	}
 }
@@ -80,14 +94,15 @@ func (u *upload) goOn() {
 	}
 }
 
-// finished reports whether the request was sent to its end.
-func (u *upload) finished() bool {
+// reusable reports whether the request was sent to its end and the connection
+// can be trusted with another one.
+func (u *upload) reusable() bool {
 	if u == nil {
 		return true
 	}
 	select {
 	case <-u.done:
-		return u.err == nil
+		return u.err == nil && u.sent <= longUpload
 	default:
 		return false
 	}
