@@ -22,7 +22,7 @@ func (p *Pool) connect(ctx context.Context) (*h1Conn, *h2Conn, error) {
 	if secure.ConnectionState().NegotiatedProtocol != "h2" {
 		return newH1Conn(p, raw, secure), nil, nil
 	}
-	h2, err := p.newH2Conn(ctx, secure)
+	h2, err := newH2Conn(raw, secure, p.target.Host)
 	if err != nil {
 		_ = raw.Close()
 		return nil, nil, &Error{Stage: Unsent, Dial: true, Err: err}

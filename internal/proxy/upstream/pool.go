@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"sync"
@@ -14,8 +13,12 @@ import (
 // ConnectTimeout bounds a TCP connect and the TLS handshake after it together.
 const ConnectTimeout = 5 * time.Second
 
-// idleTimeout is how long an HTTP/1.1 connection may wait for its next request.
-const idleTimeout = 90 * time.Second
+// What HTTP/1.1 connections may wait without a request: each for idleTimeout,
+// and maxIdle of them, so that a burst leaves no crowd of sockets behind.
+const (
+	idleTimeout = 90 * time.Second
+	maxIdle     = 256
+)
 
 // streamsPerDial is how many waiting requests one HTTP/2 connection is
 // expected to serve; the API's limit, like most servers', is 100 or above.
@@ -32,7 +35,6 @@ type Pool struct {
 	address string // host:port
 	tls     *tls.Config
 	dialer  func(ctx context.Context, network, address string) (net.Conn, error)
-	h2      *http.Transport
 
 	ctx    context.Context // ends dials on Close
 	cancel context.CancelCauseFunc
@@ -40,21 +42,21 @@ type Pool struct {
 
 	mu      sync.Mutex
 	closed  bool
-	speaks  protocol    // what the last connection negotiated
-	shared  []*h2Conn   // HTTP/2 connections, oldest first
-	idle    []*h1Conn   // HTTP/1.1 connections without a request, last used last
-	h1Open  int         // HTTP/1.1 connections, idle or not
-	pending []*dial     // dials in progress
-	waiting int         // requests that wait for one of them
-	reaper  *time.Timer // closes what stays idle; nil while nothing is idle
+	speaks  protocol             // what the last connection negotiated
+	shared  []*h2Conn            // HTTP/2 connections, oldest first
+	idle    []*h1Conn            // HTTP/1.1 connections without a request, last used last
+	open    map[*h1Conn]struct{} // HTTP/1.1 connections, idle or not
+	pending []*dial              // dials in progress
+	waiting int                  // requests that wait for one of them
+	reaper  *time.Timer          // closes what stays idle; nil while nothing is idle
 }
 
 type protocol int
 
 const (
-	unknown protocol = iota
-	http1
-	http2
+	speaksUnknown protocol = iota
+	speaksHTTP1
+	speaksHTTP2
 )
 
 // dial is a connection in the making that several requests may wait for.
@@ -62,6 +64,7 @@ type dial struct {
 	done chan struct{}
 	conn *h1Conn // for the request that began it, when it speaks HTTP/1.1
 	err  error
+	left bool // that request stopped waiting; guarded by the pool's mu
 }
 
 // Options are what tests and the embedding program may choose.
@@ -76,13 +79,13 @@ type Options struct {
 // New makes a pool for an http or https URL with a host. Nothing is dialled
 // until the first request. The owner must Close it.
 func New(target *url.URL, o Options) *Pool {
-	p := &Pool{target: target, address: hostPort(target), dialer: o.Dial}
+	p := &Pool{target: target, address: hostPort(target), dialer: o.Dial, open: make(map[*h1Conn]struct{})}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	if p.dialer == nil {
 		p.dialer = (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext
 	}
 	if target.Scheme != "https" {
-		p.speaks = http1
+		p.speaks = speaksHTTP1
 		return p
 	}
 	p.tls = &tls.Config{}
@@ -95,7 +98,6 @@ func New(target *url.URL, o Options) *Pool {
 	if p.tls.ServerName == "" {
 		p.tls.ServerName = target.Hostname()
 	}
-	p.h2 = newH2Transport()
 	return p
 }
 
@@ -112,7 +114,7 @@ func (p *Pool) Connections() (h1, h2 int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.prune()
-	return p.h1Open, len(p.shared)
+	return len(p.open), len(p.shared)
 }
 
 // Close ends every connection and waits for the dials in progress. Exchanges
@@ -120,19 +122,19 @@ func (p *Pool) Connections() (h1, h2 int) {
 func (p *Pool) Close() {
 	p.mu.Lock()
 	p.closed = true
-	idle, shared := p.idle, p.shared
-	p.idle, p.shared = nil, nil
+	open, shared := p.open, p.shared
+	p.open, p.idle, p.shared = nil, nil, nil
 	if p.reaper != nil {
 		p.reaper.Stop()
 		p.reaper = nil
 	}
 	p.mu.Unlock()
 	p.cancel(ErrClosed)
-	for _, c := range idle {
+	for c := range open {
 		c.close()
 	}
 	for _, c := range shared {
-		_ = c.cc.Close()
+		c.close()
 	}
 	p.dials.Wait()
 }
@@ -170,7 +172,7 @@ func (p *Pool) ready() conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.shared {
-		if c.cc.Reserve() == nil {
+		if c.reserve() {
 			return c
 		}
 	}
@@ -183,7 +185,7 @@ func (p *Pool) ready() conn {
 		if c.alive() {
 			return c
 		}
-		p.h1Open--
+		delete(p.open, c)
 		c.close()
 	}
 	return nil
@@ -199,7 +201,7 @@ func (p *Pool) join() (d *dial, mine bool) {
 		return nil, false
 	}
 	p.waiting++
-	if n := len(p.pending); n > 0 && p.speaks != http1 && p.waiting <= n*streamsPerDial {
+	if n := len(p.pending); n > 0 && p.speaks != speaksHTTP1 && p.waiting <= n*streamsPerDial {
 		return p.pending[n-1], false
 	}
 	d = &dial{done: make(chan struct{})}
@@ -213,21 +215,15 @@ func (p *Pool) join() (d *dial, mine bool) {
 // connection serves somebody else.
 func (p *Pool) leave(d *dial, mine bool) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.waiting--
-	p.mu.Unlock()
 	if !mine {
 		return
 	}
-	// The orphaned dial ends within ConnectTimeout; its connection must not
-	// be lost with the one who asked for it.
-	p.dials.Add(1)
-	go func() {
-		defer p.dials.Done()
-		<-d.done
-		if d.conn != nil {
-			p.release(d.conn)
-		}
-	}()
+	d.left = true
+	if d.conn != nil {
+		p.keep(d.conn)
+	}
 }
 
 // run makes the connection of d.
@@ -248,30 +244,39 @@ func (p *Pool) run(d *dial) {
 		if h1 != nil {
 			h1.close()
 		} else {
-			_ = h2.cc.Close()
+			h2.close()
 		}
 	case h2 != nil:
-		p.speaks = http2
+		p.speaks = speaksHTTP2
 		p.shared = append(p.shared, h2)
 	default:
-		p.speaks = http1
-		p.h1Open++
+		p.speaks = speaksHTTP1
+		p.open[h1] = struct{}{}
 		d.conn = h1
+		if d.left {
+			p.keep(h1)
+		}
 	}
 	close(d.done)
 }
 
 // prune drops the HTTP/2 connections that have closed. The caller holds mu.
 func (p *Pool) prune() {
-	p.shared = slices.DeleteFunc(p.shared, func(c *h2Conn) bool { return c.cc.Err() != nil })
+	p.shared = slices.DeleteFunc(p.shared, func(c *h2Conn) bool { return c.dead() })
 }
 
 // release takes back an HTTP/1.1 connection whose exchange ended cleanly.
 func (p *Pool) release(c *h1Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		p.h1Open--
+	p.keep(c)
+}
+
+// keep makes an open connection an idle one, if there is room. The caller
+// holds mu.
+func (p *Pool) keep(c *h1Conn) {
+	if p.closed || len(p.idle) == maxIdle {
+		delete(p.open, c)
 		c.close()
 		return
 	}
@@ -286,8 +291,8 @@ func (p *Pool) release(c *h1Conn) {
 func (p *Pool) discard(c *h1Conn) {
 	c.close()
 	p.mu.Lock()
-	p.h1Open--
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	delete(p.open, c)
 }
 
 // reap closes the connections that have been idle for too long. The oldest
@@ -301,9 +306,9 @@ func (p *Pool) reap() {
 	n := 0
 	for n < len(p.idle) && time.Since(p.idle[n].idleSince) >= idleTimeout {
 		p.idle[n].close()
+		delete(p.open, p.idle[n])
 		n++
 	}
-	p.h1Open -= n
 	p.idle = append(p.idle[:0], p.idle[n:]...)
 	if len(p.idle) == 0 {
 		p.reaper = nil

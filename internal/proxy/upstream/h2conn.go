@@ -1,0 +1,428 @@
+package upstream
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// h2Conn is an HTTP/2 connection (RFC 9113), shared by many requests. Framing
+// and header compression are golang.org/x/net's; what is here decides when a
+// frame is sent and who hears of one that comes.
+//
+// Two goroutines serve it: one reads frames, the other writes what has
+// gathered since its last write, so that the frames of many requests share a
+// TLS record and a system call. Neither ever waits for a client.
+type h2Conn struct {
+	authority string
+	raw       net.Conn      // closed without ceremony: nobody may wait for a goodbye
+	nc        net.Conn      // TLS over raw
+	writer    chan struct{} // has one token while there is something to write
+	closed    chan struct{} // closes with the connection
+	served    sync.WaitGroup
+
+	reader *http2.Framer // the read loop's
+
+	mu       sync.Mutex
+	room     sync.Cond // broadcast when an upload may go on
+	out      bytes.Buffer
+	spare    bytes.Buffer
+	framer   *http2.Framer // writes into out
+	block    bytes.Buffer  // where encoder puts a header block
+	encoder  *hpack.Encoder
+	streams  map[uint32]*h2Stream
+	reserved int
+	nextID   uint32
+	err      error // why the connection is of no use any more
+	leaving  bool  // the API sent GOAWAY: no new streams
+
+	maxStreams    uint32
+	maxFrame      int
+	initialWindow int64 // of what we may send on a new stream
+	sendWindow    int64 // of what we may send on the connection
+	unreturned    int   // read by clients, not yet given back to the connection's window
+	lastRead      time.Time
+	idleSince     time.Time
+	pinged        bool
+	clock         *time.Timer
+}
+
+const (
+	// The windows bound what a client that does not read can make us hold: at
+	// most streamWindow per stream. The connection's is wide enough for all of
+	// its streams, so that stalled clients never starve the others.
+	streamWindow = 128 << 10
+	connWindow   = mostStreams * streamWindow
+	mostStreams  = 250
+	// assumedStreams is the limit until the API has said its own.
+	assumedStreams = 100
+
+	// A path that died without a word is found by a ping after quietTime, and
+	// given up deadTime later; a connection that nobody uses is closed.
+	quietTime  = 30 * time.Second
+	deadTime   = 15 * time.Second
+	unusedTime = 5 * time.Minute
+
+	// uploadBacklog is how much may wait to be written before uploads pause;
+	// floodBacklog is when a peer's own demands have gone too far.
+	uploadBacklog = 64 << 10
+	floodBacklog  = 4 << 20
+
+	defaultWindow = 65535
+	defaultFrame  = 16 << 10
+	lastStreamID  = 1<<31 - 1
+)
+
+var (
+	errGoAway     = errors.New("upstream is closing the connection")
+	errConnUnused = errors.New("connection was idle for too long")
+	errConnDead   = errors.New("upstream does not answer pings")
+	errFlood      = errors.New("upstream demands more than it reads")
+)
+
+func newH2Conn(raw net.Conn, secure *tls.Conn, authority string) (*h2Conn, error) {
+	c := &h2Conn{
+		authority: authority, raw: raw, nc: secure,
+		writer: make(chan struct{}, 1), closed: make(chan struct{}),
+		streams: make(map[uint32]*h2Stream), nextID: 1,
+		maxStreams: assumedStreams, maxFrame: defaultFrame,
+		initialWindow: defaultWindow, sendWindow: defaultWindow,
+		lastRead: time.Now(), idleSince: time.Now(),
+	}
+	c.room.L = &c.mu
+	c.framer = http2.NewFramer(&c.out, nil)
+	c.encoder = hpack.NewEncoder(&c.block)
+	c.reader = http2.NewFramer(nil, bufio.NewReaderSize(secure, readBuffer))
+	c.reader.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	c.reader.SetMaxReadFrameSize(defaultFrame)
+	c.reader.MaxHeaderListSize = maxHeadBytes
+	c.reader.SetReuseFrames()
+
+	c.out.WriteString(http2.ClientPreface)
+	err := errors.Join(
+		c.framer.WriteSettings(
+			http2.Setting{ID: http2.SettingEnablePush, Val: 0},
+			http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow},
+			http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeadBytes}),
+		c.framer.WriteWindowUpdate(0, connWindow-defaultWindow))
+	if err != nil {
+		return nil, fmt.Errorf("open HTTP/2: %w", err)
+	}
+	c.clock = time.AfterFunc(deadTime, c.tick)
+	c.served.Add(2)
+	go c.writeLoop()
+	go c.readLoop()
+	c.signal()
+	return c, nil
+}
+
+// reserve keeps a place for one request. Each success is followed by exactly
+// one roundTrip.
+func (c *h2Conn) reserve() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	limit := min(int(c.maxStreams), mostStreams)
+	if c.err != nil || c.leaving || c.nextID > lastStreamID || len(c.streams)+c.reserved >= limit {
+		return false
+	}
+	c.reserved++
+	return true
+}
+
+// dead reports whether the connection is closed.
+func (c *h2Conn) dead() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err != nil
+}
+
+// close ends the connection with everything on it and waits for its
+// goroutines.
+func (c *h2Conn) close() {
+	c.mu.Lock()
+	c.fail(ErrClosed)
+	c.mu.Unlock()
+	c.served.Wait()
+}
+
+// fail closes the connection. The caller holds mu.
+func (c *h2Conn) fail(err error) {
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	c.clock.Stop()
+	close(c.closed)
+	for _, s := range c.streams {
+		s.fail(&Error{Stage: Sent, Err: err})
+	}
+	c.room.Broadcast()
+	_ = c.raw.Close()
+}
+
+// tick looks after a connection on which nothing moves.
+func (c *h2Conn) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	quiet := time.Since(c.lastRead)
+	switch {
+	case len(c.streams)+c.reserved == 0:
+		if c.leaving || time.Since(c.idleSince) >= unusedTime {
+			c.fail(errConnUnused)
+			return
+		}
+	case c.pinged && quiet >= quietTime+deadTime:
+		c.fail(errConnDead)
+		return
+	case !c.pinged && quiet >= quietTime:
+		c.pinged = true
+		_ = c.framer.WritePing(false, [8]byte{'s', 't', 'i', 'l', 'l', 'u', 'p', '?'})
+		c.signal()
+	}
+	c.clock.Reset(deadTime)
+}
+
+// signal tells the writer that something waits.
+func (c *h2Conn) signal() {
+	select {
+	case c.writer <- struct{}{}:
+	default:
+	}
+}
+
+func (c *h2Conn) writeLoop() {
+	defer c.served.Done()
+	for {
+		select {
+		case <-c.writer:
+		case <-c.closed:
+			return
+		}
+		// Who is ready to send does so now; it all goes out in one write.
+		runtime.Gosched()
+		c.mu.Lock()
+		c.out, c.spare = c.spare, c.out
+		c.mu.Unlock()
+		_, err := c.spare.WriteTo(c.nc)
+		c.mu.Lock()
+		if err != nil {
+			c.fail(err)
+		}
+		c.trim(&c.spare)
+		c.room.Broadcast()
+		c.mu.Unlock()
+	}
+}
+
+// trim keeps a buffer that once was large from staying so.
+func (c *h2Conn) trim(b *bytes.Buffer) {
+	if b.Cap() > 2*uploadBacklog {
+		*b = bytes.Buffer{}
+	}
+}
+
+func (c *h2Conn) readLoop() {
+	defer c.served.Done()
+	for {
+		f, err := c.reader.ReadFrame()
+		c.mu.Lock()
+		c.lastRead, c.pinged = time.Now(), false
+		if err == nil {
+			err = c.handle(f)
+		}
+		var se http2.StreamError
+		switch {
+		case errors.As(err, &se):
+			// One bad message does not cost the others their connection.
+			c.reset(se.StreamID, se.Code, &Error{Stage: Sent, Err: errMalformed})
+		case err != nil:
+			c.fail(readFailure(err))
+		case c.out.Len() > floodBacklog:
+			c.fail(errFlood)
+		}
+		over := c.err != nil
+		c.mu.Unlock()
+		if over {
+			return
+		}
+	}
+}
+
+var errMalformed = errors.New("upstream's answer is malformed")
+
+// readFailure keeps what the peer wrote out of an error.
+func readFailure(err error) error {
+	var ce http2.ConnectionError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errNoAnswer
+	case errors.As(err, &ce), errors.Is(err, http2.ErrFrameTooLarge):
+		return fmt.Errorf("read frame: %w", err)
+	}
+	return err
+}
+
+// handle takes one frame. The caller holds mu.
+func (c *h2Conn) handle(f http2.Frame) error {
+	switch f := f.(type) {
+	case *http2.MetaHeadersFrame:
+		if s := c.streams[f.StreamID]; s != nil {
+			return s.headers(f)
+		}
+		return c.idle(f.StreamID)
+	case *http2.DataFrame:
+		return c.data(f)
+	case *http2.RSTStreamFrame:
+		if s := c.streams[f.StreamID]; s != nil {
+			s.wasReset(f.ErrCode)
+		}
+	case *http2.SettingsFrame:
+		return c.settings(f)
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			_ = c.framer.WritePing(true, f.Data)
+			c.signal()
+		}
+	case *http2.GoAwayFrame:
+		c.goAway(f.LastStreamID)
+	case *http2.WindowUpdateFrame:
+		return c.windowUpdate(f)
+	case *http2.PushPromiseFrame:
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	return nil
+}
+
+// idle refuses a message on a stream that we never opened; one that we have
+// left already is let pass.
+func (c *h2Conn) idle(id uint32) error {
+	if id%2 == 0 || id >= c.nextID {
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	return nil
+}
+
+func (c *h2Conn) data(f *http2.DataFrame) error {
+	size := int(f.Header().Length) // padding counts too (RFC 9113 6.9.1)
+	s := c.streams[f.StreamID]
+	if s == nil {
+		c.giveBack(size)
+		return c.idle(f.StreamID)
+	}
+	c.giveBack(size - len(f.Data()))
+	return s.receive(f, size)
+}
+
+// giveBack returns n bytes to the connection's window, now and then. The
+// caller holds mu.
+func (c *h2Conn) giveBack(n int) {
+	c.unreturned += n
+	if c.unreturned >= connWindow/8 {
+		_ = c.framer.WriteWindowUpdate(0, uint32(c.unreturned))
+		c.unreturned = 0
+		c.signal()
+	}
+}
+
+func (c *h2Conn) settings(f *http2.SettingsFrame) error {
+	if f.IsAck() {
+		return nil
+	}
+	err := f.ForeachSetting(func(s http2.Setting) error {
+		if err := s.Valid(); err != nil {
+			return err
+		}
+		switch s.ID {
+		case http2.SettingMaxConcurrentStreams:
+			c.maxStreams = s.Val
+		case http2.SettingMaxFrameSize:
+			c.maxFrame = int(s.Val)
+		case http2.SettingHeaderTableSize:
+			c.encoder.SetMaxDynamicTableSize(min(s.Val, 4096))
+		case http2.SettingInitialWindowSize:
+			delta := int64(s.Val) - c.initialWindow
+			c.initialWindow = int64(s.Val)
+			for _, stream := range c.streams {
+				stream.sendWindow += delta
+			}
+			c.room.Broadcast()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_ = c.framer.WriteSettingsAck()
+	c.signal()
+	return nil
+}
+
+func (c *h2Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
+	const most = 1<<31 - 1
+	if f.StreamID == 0 {
+		c.sendWindow += int64(f.Increment)
+		if c.sendWindow > most {
+			return http2.ConnectionError(http2.ErrCodeFlowControl)
+		}
+	} else if s := c.streams[f.StreamID]; s != nil {
+		s.sendWindow += int64(f.Increment)
+		if s.sendWindow > most {
+			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
+		}
+	}
+	c.room.Broadcast()
+	return nil
+}
+
+// goAway fails the streams that the API will not serve and lets the others
+// finish.
+func (c *h2Conn) goAway(last uint32) {
+	c.leaving = true
+	for id, s := range c.streams {
+		if id > last {
+			s.fail(&Error{Stage: Refused, Err: errGoAway})
+			c.forget(s)
+		}
+	}
+}
+
+// reset ends a stream on both sides. The caller holds mu.
+func (c *h2Conn) reset(id uint32, code http2.ErrCode, err *Error) {
+	s := c.streams[id]
+	if s == nil {
+		return
+	}
+	s.fail(err)
+	c.forget(s)
+	_ = c.framer.WriteRSTStream(id, code)
+	c.signal()
+}
+
+// forget takes a stream off the connection. The caller holds mu.
+func (c *h2Conn) forget(s *h2Stream) {
+	if s.gone {
+		return
+	}
+	s.gone = true
+	delete(c.streams, s.id)
+	if len(c.streams) > 0 {
+		return
+	}
+	c.idleSince = time.Now()
+	if c.leaving && c.reserved == 0 {
+		c.fail(errGoAway)
+	}
+}
