@@ -15,6 +15,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -61,27 +62,33 @@ const (
 	// farewell is how long the connections of finished streams may take to
 	// flush, after the drain.
 	farewell = 2 * time.Second
+	// adminFarewell is the same for the admin pages.
+	adminFarewell = time.Second
 	// drainGrace is the lifecycle's patience with the drain actor. It covers
 	// the time in which cut streams say goodbye, and a restart.
 	drainGrace = 5 * time.Second
 )
 
 // Run runs the service until its lifecycle ends, and returns how. The tree is
-// gone when it returns; a System runs once. When ctx ends, Run brings the tree
-// down without a drain.
+// gone when it returns; a System runs once. When ctx ends first, Run takes the
+// service down in the same order but without a drain, and says so with code 1.
 func (s *System) Run(ctx context.Context) messages.Exit {
-	tree, cancel := context.WithCancel(ctx)
+	// The tree outlives ctx: the admin pages answer until the data plane is gone.
+	tree, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	ended := s.root.ServeBackground(tree)
 	s.awaitStop(ctx)
-	// The data plane first, while the admin pages still answer.
 	s.hangUp()
 	cancel()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 		s.log.Error().Str("event", "tree_ended").AnErr("error", err).Msg("the supervisor tree ended with an error")
 	}
 	s.release()
-	return s.state.Get().Exit
+	last := s.state.Get()
+	if last.Phase != messages.Stopped {
+		return messages.Exit{Code: 1, Message: fmt.Sprintf("ended while %s, without a drain: %v.", last.Phase, context.Cause(ctx))}
+	}
+	return last.Exit
 }
 
 func (s *System) awaitStop(ctx context.Context) {
@@ -103,21 +110,26 @@ func (s *System) awaitStop(ctx context.Context) {
 func (s *System) hangUp() {
 	s.gate.Close()
 	s.gate.End(proxy.ErrDrained)
-	ctx, cancel := context.WithTimeout(context.Background(), farewell)
-	defer cancel()
-	if err := s.edge.Shutdown(ctx); err != nil {
+	if err := shutDown(s.edge, farewell); err != nil {
 		s.log.Warn().Str("event", "hang_up").AnErr("error", err).Msg("connections were cut")
 	}
-	_ = s.edge.Close()
 	s.edgeSocket.Close()
 }
 
 // release frees what Build created and Run did not.
 func (s *System) release() {
-	_ = s.admin.Close()
+	_ = shutDown(s.admin, adminFarewell) // a probe that is cut will be repeated
 	s.adminSock.Close()
 	s.pool.Close()
 	s.sidecar.close()
+}
+
+// shutDown lets the answers in flight reach their clients, for a while.
+func shutDown(server *http.Server, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	defer server.Close()
+	return server.Shutdown(ctx)
 }
 
 // Shutdown asks for the end: the first call drains, the second ends the drain.

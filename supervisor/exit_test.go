@@ -1,0 +1,124 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"anthropic-oauth-proxy/messages"
+)
+
+// occupied holds a port of the loopback.
+func occupied(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln.Addr().String()
+}
+
+func TestHowALifeEnds(t *testing.T) {
+	taken := occupied(t)
+	for _, tc := range []struct {
+		name    string
+		set     setting
+		live    func(*stage) // after the start
+		code    int
+		message []string
+		within  time.Duration
+	}{
+		{
+			name: "the proxy port is in use", set: setting{listen: taken},
+			code: 1, message: []string{taken, "address already in use", "proxy.listen_addr"},
+		},
+		{
+			name: "the tailnet never comes",
+			set:  setting{socket: filepath.Join(t.TempDir(), "absent.sock"), tailnet: "connect_timeout_secs = 0.5"},
+			code: 1, message: []string{"connect to the tailnet", "500ms", "socket_absent"},
+		},
+		{
+			name: "the machine wants approval",
+			set:  setting{socket: newDaemon(t, "NeedsMachineAuth").socket, tailnet: "connect_timeout_secs = 600"},
+			code: 1, message: []string{"needs_machine_auth", "approve"}, within: 5 * time.Second,
+		},
+		{
+			name: "a signal while the tailnet is awaited",
+			set:  setting{socket: filepath.Join(t.TempDir(), "absent.sock")},
+			live: func(s *stage) { s.await(messages.ConnectingTailnet); s.shutdown("terminated") },
+			code: 0, message: []string{"terminated", "connecting_tailnet"},
+		},
+		{
+			name: "a drain with nothing to drain",
+			live: func(s *stage) { s.await(messages.Running); s.shutdown("terminated") },
+			code: 0, message: []string{"terminated", "every request finished"},
+		},
+		{
+			name: "the context ends",
+			live: func(s *stage) { s.await(messages.Running); s.cancel(errors.New("enough")) },
+			code: 1, message: []string{"running", "without a drain", "enough"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			began := time.Now()
+			s := build(t, tc.set)
+			s.run()
+			if tc.live != nil {
+				tc.live(s)
+			}
+			exit := s.ends()
+			if exit.Code != tc.code {
+				t.Errorf("exit code %d, want %d: %s", exit.Code, tc.code, exit.Message)
+			}
+			for _, part := range tc.message {
+				if !strings.Contains(exit.Message, part) {
+					t.Errorf("the message lacks %q: %s", part, exit.Message)
+				}
+			}
+			if took := time.Since(began); tc.within > 0 && took > tc.within {
+				t.Errorf("it took %v", took)
+			}
+			// The ports are free again: nothing of the service is left.
+			ln, err := net.Listen("tcp", s.admin)
+			if err != nil {
+				t.Fatalf("the admin port after the end: %v", err)
+			}
+			ln.Close()
+		})
+	}
+}
+
+func TestAdminPortInUse(t *testing.T) {
+	taken := occupied(t)
+	c := setting{}.load(t)
+	c.Proxy.AdminAddr = taken
+	_, err := Build(c, Options{Log: zerolog.Nop()})
+	if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "address already in use") || !strings.Contains(err.Error(), "proxy.admin_addr") {
+		t.Errorf("Build says %v", err)
+	}
+}
+
+// The mailbox may be full because nobody reads it; who asks for the end is
+// not held longer than it wants.
+func TestShutdownOfAStuckServiceGivesUp(t *testing.T) {
+	s := build(t, setting{}) // and never run
+	defer s.system.release()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, errors.New("no time left"))
+	defer cancel()
+	for range mailboxSize + 1 {
+		if err := s.system.Shutdown(ctx, "terminated"); err != nil {
+			if err.Error() != "no time left" {
+				t.Errorf("Shutdown says %v", err)
+			}
+			return
+		}
+	}
+	t.Error("the mailbox has no bound")
+}

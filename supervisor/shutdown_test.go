@@ -1,0 +1,188 @@
+package supervisor
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"anthropic-oauth-proxy/messages"
+)
+
+// finale reads a stream to its end and returns the last event. The body must
+// end as HTTP wants it: an answer that is cut off gives an error.
+func finale(client *http.Client, edge string) (string, error) {
+	res, err := client.Post("http://"+edge+"/v1/messages?stream=0", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	in := bufio.NewReader(res.Body)
+	for lastEvent := ""; ; {
+		event, err := readEvent(in)
+		if err == io.EOF && event == "" {
+			return lastEvent, nil
+		}
+		if err != nil {
+			return lastEvent, err
+		}
+		lastEvent = event
+	}
+}
+
+// watchers opens streams, over HTTP/1.1 and HTTP/2 in turn, and returns what
+// each ended with.
+func (s *stage) watchers(u *ticker, streams int) (ends func() []string) {
+	s.t.Helper()
+	var h2 http.Protocols
+	h2.SetUnencryptedHTTP2(true)
+	transports := []*http.Transport{{}, {Protocols: &h2}}
+	all := make([]string, streams)
+	var reading sync.WaitGroup
+	for i := range streams {
+		reading.Go(func() {
+			event, err := finale(&http.Client{Transport: transports[i%2]}, s.edge)
+			if err != nil {
+				event = fmt.Sprintf("broken: %v after %q", err, event)
+			}
+			all[i] = event
+		})
+	}
+	s.eventually("every stream has begun", func() bool { return u.begun.Load() == int64(streams) })
+	return func() []string {
+		reading.Wait()
+		for _, t := range transports {
+			t.CloseIdleConnections()
+		}
+		return all
+	}
+}
+
+func TestADrainLetsStreamsFinish(t *testing.T) {
+	api := newTicker(t, 10*time.Millisecond)
+	s := start(t, setting{upstream: api.URL, proxy: "drain_timeout_secs = 60"})
+	ends := s.watchers(api, 10)
+	s.shutdown("terminated")
+	s.await(messages.Draining)
+	if code, body := s.page("/readyz"); code != http.StatusServiceUnavailable {
+		t.Errorf("/readyz during the drain: %d %s", code, body)
+	}
+	if code, body := s.page("/health"); code != http.StatusServiceUnavailable || !strings.Contains(body, `"status":"draining"`) {
+		t.Errorf("/health during the drain: %d %s", code, body)
+	}
+	if code, body := s.page("/livez"); code != http.StatusOK {
+		t.Errorf("/livez during the drain: %d %s", code, body)
+	}
+	s.eventually("the gate is closed", s.system.gate.Closed)
+	s.refusesNewcomers("during the drain")
+
+	// Whatever fails now, the drain goes on.
+	for _, name := range []string{"drain", "listener", "conductor", "metrics"} {
+		if !s.actors[name].failAndReturn(byPanic) {
+			t.Fatalf("%s did not come back during the drain", name)
+		}
+	}
+	s.refusesNewcomers("after every actor was restarted")
+	if n := api.begun.Load(); n != 10 {
+		t.Errorf("%d of the refused requests reached the API", n-10)
+	}
+
+	close(api.finish)
+	for i, event := range ends() {
+		if !strings.HasPrefix(event, "event: message_stop\n") {
+			t.Errorf("stream %d ended with %q", i, event)
+		}
+	}
+	if exit := s.ends(); exit.Code != 0 || !strings.Contains(exit.Message, "every request finished") {
+		t.Errorf("ended with %+v", exit)
+	}
+}
+
+// refusesNewcomers asks for something new and wants the answer of a service
+// that is going away.
+func (s *stage) refusesNewcomers(when string) {
+	s.t.Helper()
+	res, err := direct.Post("http://"+s.edge+"/v1/messages", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		s.t.Errorf("a new request %s: %v", when, err)
+		return
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(res.Body)
+	h := res.Header
+	if res.StatusCode != 503 || h.Get("Retry-After") == "" || h.Get("X-Should-Retry") != "true" || !res.Close || !strings.Contains(string(body), "overloaded_error") {
+		s.t.Errorf("a new request %s: %d %v %s", when, res.StatusCode, h, body)
+	}
+}
+
+// Streams that are ended early are told so, as an event, and their bodies end
+// in order: the connection must not close before.
+func TestStreamsThatAreCutAreTold(t *testing.T) {
+	const streams = 40
+	for _, tc := range []struct {
+		name, patience string
+		insist         bool
+		message        string
+	}{
+		{"by the deadline", "drain_timeout_secs = 0.3", false, fmt.Sprintf("ended %d of the requests", streams)},
+		{"with no time at all", "drain_timeout_secs = 0", false, fmt.Sprintf("ended %d of the requests", streams)},
+		{"by a second signal", "drain_timeout_secs = 60", true, "cut short (interrupt)"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			api := newTicker(t, 5*time.Millisecond)
+			s := start(t, setting{upstream: api.URL, proxy: tc.patience})
+			ends := s.watchers(api, streams)
+			order := s.watchPorts()
+			began := time.Now()
+			s.shutdown("terminated")
+			if tc.insist {
+				s.await(messages.Draining)
+				s.shutdown("interrupt")
+			}
+			if exit := s.ends(); exit.Code != 0 || !strings.Contains(exit.Message, tc.message) {
+				t.Errorf("ended with %+v, want %q", exit, tc.message)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			order()
+			told := 0
+			for i, event := range ends() {
+				switch {
+				case strings.HasPrefix(event, "event: error\n") && strings.Contains(event, "overloaded_error"):
+					told++
+				case !strings.HasPrefix(event, "broken: "):
+					t.Errorf("stream %d ended with %q: a clean end of half an answer", i, event)
+				default:
+					t.Logf("stream %d: %s", i, event)
+				}
+			}
+			if told < streams {
+				t.Errorf("%d of %d streams were told why they ended", told, streams)
+			}
+		})
+	}
+}
+
+// watchPorts watches until the end that the admin port outlives the proxy port.
+func (s *stage) watchPorts() (verdict func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			_, _, admin := get("http://" + s.admin + "/livez")
+			_, _, edge := get("http://" + s.edge + "/health")
+			if admin != nil && edge == nil {
+				s.t.Errorf("the admin port closed before the proxy port: %v", admin)
+			}
+			if admin != nil {
+				return
+			}
+		}
+	}()
+	return func() { <-done }
+}
