@@ -58,6 +58,10 @@ const (
 	lostInterval = time.Second
 	// minGap keeps polls apart however often the bus wakes us.
 	minGap = 50 * time.Millisecond
+	// socketGrace is waited before a refusal is believed: tailscaled makes its
+	// socket a moment before it lets other users in, and the lifecycle gives up
+	// on a refusal at once.
+	socketGrace = 250 * time.Millisecond
 )
 
 // followUps are the pauses before the extra polls that a wake-up earns:
@@ -140,24 +144,32 @@ func (a *Actor) pollLoop(ctx context.Context) error {
 	}
 }
 
-// look asks once and classifies the answer.
+// look asks tailscaled how it is, and adds what the pings found.
 func (a *Actor) look(ctx context.Context) messages.TailnetStatus {
-	pollCtx, cancel := context.WithTimeout(ctx, a.cfg.PollInterval/2+lateSlack)
-	defer cancel()
-	st, err := a.src.Status(pollCtx)
-	var known Warnings
-	if w := a.warnings.Load(); w != nil {
-		known = *w
+	status := a.ask(ctx)
+	if status.Reason == messages.ReasonPermissionDenied && rest(ctx, socketGrace) {
+		status = a.ask(ctx)
 	}
-	status := Classify(st, err, known, time.Now())
 	connected := status.Link == messages.LinkConnected
 	a.connected.Store(connected)
 	if connected && a.unreachable.Load() {
 		status.Impaired = addImpairment(status.Impaired, messages.ImpairedUnreachable)
 		detail := a.cfg.ReachabilityPeer + " does not answer pings"
-		status.Detail = strings.Join(append(nonEmpty(status.Detail), detail), "; ")
+		status.Detail = strings.Join(nonEmpty(status.Detail, detail), "; ")
 	}
 	return status
+}
+
+// ask polls once and classifies the answer.
+func (a *Actor) ask(ctx context.Context) messages.TailnetStatus {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.PollInterval/2+lateSlack)
+	defer cancel()
+	st, err := a.src.Status(ctx)
+	var known Warnings
+	if w := a.warnings.Load(); w != nil {
+		known = *w
+	}
+	return Classify(st, err, known, time.Now())
 }
 
 // pause is the time from the start of one poll to the start of the next.

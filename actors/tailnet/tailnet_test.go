@@ -283,6 +283,36 @@ func TestDeathAndRebirthAreSeenAtOnce(t *testing.T) {
 	})
 }
 
+func TestOneRefusalOfTheSocketIsNotBelieved(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		denied int // how many polls in a row are refused
+		want   messages.Reason
+	}{
+		{"a socket just made", 1, messages.ReasonNone},
+		{"a socket without permission", 1000, messages.ReasonPermissionDenied},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			watch(t, Config{}, func(src *fakeSource, got *facts, _ *bytes.Buffer) {
+				left := tc.denied
+				src.setFunc(func(context.Context) (*ipnstate.Status, error) {
+					if left--; left >= 0 {
+						return nil, syscall.EACCES
+					}
+					return running(), nil
+				})
+				_, before := got.get()
+				time.Sleep(time.Second + socketGrace)
+				synctest.Wait()
+				status, after := got.get()
+				if status.Reason != tc.want || after == before {
+					t.Errorf("got %q after %d facts, want %q", status.Reason, after-before, tc.want)
+				}
+			})
+		})
+	}
+}
+
 func TestReachability(t *testing.T) {
 	cfg := Config{ReachabilityPeer: "ai", PingInterval: time.Minute}
 	watch(t, cfg, func(src *fakeSource, got *facts, log *bytes.Buffer) {

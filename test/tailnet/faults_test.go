@@ -1,0 +1,441 @@
+package tailnet
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tailscale.com/ipn"
+	"tailscale.com/ipn/ipnstate"
+
+	"anthropic-oauth-proxy/test/tailnet/lab"
+)
+
+// A fault is one row of the matrix: a tailnet breaks and is healed.
+type fault struct {
+	name string
+	// relayOnly forbids the direct path between caller and sidecar.
+	relayOnly bool
+	inject    func(context.Context, *lab.Lab) error
+	// heal mends it and returns when tailscaled itself knew.
+	heal func(context.Context, *lab.Lab) (time.Time, error)
+	// reasons are what health may say; none means that it stays connected.
+	reasons []string
+	// impaired is the warning that a connected one must show, if any.
+	impaired string
+	// known is when tailscaled itself shows it in its status; nil means at
+	// once.
+	known func(*ipnstate.Status) bool
+	// seen and back are the promises: how much later than tailscaled health
+	// may be.
+	seen, back time.Duration
+	// reachable is the truth about peers.
+	reachable bool
+	// excused rows may say "connected" though peers cannot reach us: nothing
+	// local knows.
+	excused bool
+}
+
+const (
+	announced = slack                // the bus says so
+	polled    = pollInterval + slack // the status shows it
+)
+
+var faults = []fault{
+	{name: "killed", inject: signal(syscall.SIGKILL), heal: restart,
+		reasons: []string{"connection_refused"}, seen: announced, back: announced},
+	{name: "terminated", inject: signal(syscall.SIGTERM), heal: restart,
+		reasons: []string{"socket_absent", "connection_refused", "poll_failed"}, seen: announced, back: announced},
+	{name: "hung", inject: signal(syscall.SIGSTOP), heal: resume,
+		reasons: []string{"timeout"}, seen: polled, back: polled},
+	{name: "control cut", inject: cutControl, heal: openControl, known: offline,
+		impaired: "control_offline", seen: polled, back: polled, reachable: true},
+	{name: "tailscale down", inject: want(false), heal: wantUp,
+		reasons: []string{"stopped"}, seen: announced, back: announced},
+	{name: "tailscale logout", inject: logout, heal: login,
+		reasons: []string{"needs_login", "no_state", "stopped"}, seen: announced, back: announced},
+	{name: "node key expired", inject: expire, heal: unexpire,
+		reasons: []string{"key_expired"}, seen: announced, back: announced},
+	{name: "node deleted, stream closed", inject: deleteAndCut, heal: undelete, known: offline,
+		impaired: "control_offline", seen: polled, back: polled, excused: true},
+	{name: "node deleted, stream open", inject: deleteNode(true), heal: undelete,
+		back: polled, excused: true},
+	{name: "relay gone, direct path up", inject: cutRelay, heal: openRelay, known: warns("relay server"),
+		impaired: "no_derp", seen: polled, back: polled, reachable: true},
+	{name: "relay gone, relay only", relayOnly: true, inject: cutRelay, heal: openRelay, known: warns("relay server"),
+		impaired: "no_derp", seen: polled, back: polled, excused: true},
+	{name: "restarted without control", inject: restartAlone, heal: openAndRun,
+		reasons: []string{"no_state", "starting", "connection_refused"}, seen: announced, back: announced},
+	{name: "machine approval withdrawn", inject: approve(false), heal: approveAgain,
+		reasons: []string{"needs_machine_auth"}, seen: announced, back: announced},
+}
+
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for i, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			ctx, l := start(t, time.Minute, lab.Options{RelayOnly: f.relayOnly})
+			f.run(t, ctx, l, i)
+		})
+	}
+}
+
+// Control that hangs shows after two minutes, so this row has a test of its
+// own, beside the others.
+func TestFaultControlHung(t *testing.T) {
+	t.Parallel()
+	f := fault{name: "control hung", inject: hangControl, heal: openControl, known: warns("network map"),
+		impaired: "control_silent", seen: polled, back: polled, reachable: true}
+	ctx, l := start(t, 170*time.Second, lab.Options{})
+	f.run(t, ctx, l, len(faults))
+}
+
+func (f fault) run(t *testing.T, ctx context.Context, l *lab.Lab, order int) {
+	awaitReachable(t, ctx, l)
+	watch := observe(ctx, l)
+	defer watch.stop()
+
+	injected := time.Now()
+	if err := f.inject(ctx, l); err != nil {
+		t.Fatalf("inject: %v", err)
+	}
+	known := injected
+	if f.known != nil {
+		var err error
+		if known, err = l.Sidecar.AwaitStatus(ctx, f.known); err != nil {
+			t.Fatalf("after the fault: %v", err)
+		}
+	}
+	h, at, err := l.Proxy.AwaitHealth(within(t, ctx, f.seen+10*time.Second), f.shows)
+	if err != nil {
+		t.Fatalf("after the fault: %v\n%s", err, watch)
+	}
+	seen := at.Sub(known)
+	if f.seen > 0 && seen > f.seen {
+		t.Errorf("seen after %v, promised %v\n%s", seen, f.seen, watch)
+	}
+	f.checkTruth(t, ctx, l, h)
+	f.checkPages(t, ctx, l)
+	if f.reasons == nil {
+		watch.neverLost(t)
+	}
+
+	healed, err := f.heal(ctx, l)
+	if err != nil {
+		t.Fatalf("heal: %v\n%s", err, watch)
+	}
+	_, at, err = l.Proxy.AwaitHealth(within(t, ctx, f.back+10*time.Second), func(h lab.Health) bool {
+		return h.Connected() && (f.impaired == "" || !slices.Contains(h.Impaired, f.impaired))
+	})
+	if err != nil {
+		t.Fatalf("after the cure: %v\n%s", err, watch)
+	}
+	back := at.Sub(healed)
+	if back > f.back {
+		t.Errorf("back after %v, promised %v\n%s", back, f.back, watch)
+	}
+	awaitReachable(t, ctx, l)
+	f.report(order, h, known.Sub(injected), seen, back)
+}
+
+// awaitReachable waits for the path: a first packet may be lost before both
+// sides know each other, and WireGuard asks again after five seconds.
+func awaitReachable(t *testing.T, ctx context.Context, l *lab.Lab) {
+	t.Helper()
+	await(t, within(t, ctx, 20*time.Second), "the way through the tailnet", func() bool {
+		return l.Reachable(ctx, 2*time.Second) == nil
+	})
+}
+
+// shows reports whether health says what this row promises.
+func (f fault) shows(h lab.Health) bool {
+	switch {
+	case f.reasons != nil:
+		return h.Code == http.StatusServiceUnavailable && h.Tailnet == "not_connected" && slices.Contains(f.reasons, h.Reason)
+	case f.impaired != "":
+		return h.Connected() && slices.Contains(h.Impaired, f.impaired)
+	default:
+		return h.Connected()
+	}
+}
+
+// checkTruth compares what health says with what a peer finds.
+func (f fault) checkTruth(t *testing.T, ctx context.Context, l *lab.Lab, h lab.Health) {
+	t.Helper()
+	patience := time.Second // an unreachable one costs all of it
+	if f.reachable {
+		patience = 10 * time.Second
+	}
+	err := l.Reachable(ctx, patience)
+	if reached := err == nil; reached != f.reachable {
+		t.Errorf("a peer reached us: %v (%v), expected %v", reached, err, f.reachable)
+	}
+	if h.Connected() != f.reachable && !f.excused {
+		t.Errorf("health says connected %v, a peer reaches us: %v", h.Connected(), f.reachable)
+	}
+}
+
+// checkPages wants the same story from every page and the log.
+func (f fault) checkPages(t *testing.T, ctx context.Context, l *lab.Lab) {
+	t.Helper()
+	ready, connected, phase := http.StatusOK, 1.0, "running"
+	if f.reasons != nil {
+		ready, connected, phase = http.StatusServiceUnavailable, 0, "degraded"
+	}
+	if code, _, err := l.Proxy.Admin(ctx, "/readyz"); err != nil || code != ready {
+		t.Errorf("/readyz says %d (%v), want %d", code, err, ready)
+	}
+	if code, _, err := l.Proxy.Admin(ctx, "/livez"); err != nil || code != http.StatusOK {
+		t.Errorf("/livez says %d (%v): the tailnet is not its business", code, err)
+	}
+	wantMetric(t, ctx, l, "tailnet_connected", connected)
+	wantMetric(t, ctx, l, fmt.Sprintf("lifecycle_state{state=%q}", phase), 1)
+	word := f.impaired
+	if word != "" {
+		wantMetric(t, ctx, l, fmt.Sprintf("tailnet_impaired{reason=%q}", word), 1)
+	} else if f.reasons != nil {
+		word = "not_connected"
+	}
+	if !strings.Contains(l.Proxy.Logs(), word) {
+		t.Errorf("the log does not mention %q", word)
+	}
+}
+
+func wantMetric(t *testing.T, ctx context.Context, l *lab.Lab, sample string, want float64) {
+	t.Helper()
+	if got, ok := l.Proxy.Metric(ctx, sample); !ok || got != want {
+		t.Errorf("metric %s is %v (found %v), want %v", sample, got, ok, want)
+	}
+}
+
+func (f fault) report(order int, h lab.Health, known, seen, back time.Duration) {
+	says := h.Tailnet
+	if h.Reason != "" {
+		says += ", " + h.Reason
+	}
+	if len(h.Impaired) > 0 {
+		says += ", " + strings.Join(h.Impaired, "+")
+	}
+	if f.known == nil {
+		known = 0
+	}
+	first := ms(seen)
+	if f.reasons == nil && f.impaired == "" {
+		first = "never"
+	}
+	reach := map[bool]string{true: "yes", false: "no"}[f.reachable]
+	results.add(order, f.name, says, ms(known), first, ms(back), reach)
+}
+
+func within(t *testing.T, ctx context.Context, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// An observer samples health every few milliseconds and keeps the changes.
+type observer struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	changes []string
+	lost    bool
+}
+
+func observe(ctx context.Context, l *lab.Lab) *observer {
+	ctx, cancel := context.WithCancel(ctx)
+	o := &observer{cancel: cancel}
+	began := time.Now()
+	o.wg.Go(func() {
+		for last := ""; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+			h, err := l.Proxy.Health(ctx)
+			if err != nil {
+				continue
+			}
+			if now := fmt.Sprintf("%d %s %s %v", h.Code, h.Tailnet, h.Reason, h.Impaired); now != last {
+				last = now
+				o.mu.Lock()
+				o.changes = append(o.changes, fmt.Sprintf("%6d ms  %s", time.Since(began).Milliseconds(), now))
+				o.lost = o.lost || !h.Connected()
+				o.mu.Unlock()
+			}
+		}
+	})
+	return o
+}
+
+func (o *observer) stop() {
+	o.cancel()
+	o.wg.Wait()
+}
+
+func (o *observer) neverLost(t *testing.T) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.lost {
+		t.Errorf("health said not connected while traffic flowed:\n%s", strings.Join(o.changes, "\n"))
+	}
+}
+
+func (o *observer) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return "health over time:\n" + strings.Join(o.changes, "\n")
+}
+
+// The faults and their cures.
+
+func signal(sig syscall.Signal) func(context.Context, *lab.Lab) error {
+	return func(_ context.Context, l *lab.Lab) error {
+		l.Sidecar.Signal(sig)
+		return nil
+	}
+}
+
+func restart(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	<-l.Sidecar.Exited()
+	if err := l.Sidecar.Start(); err != nil {
+		return time.Time{}, err
+	}
+	return l.Sidecar.Await(ctx, ipn.Running)
+}
+
+func resume(_ context.Context, l *lab.Lab) (time.Time, error) {
+	l.Sidecar.Resume()
+	return time.Now(), nil
+}
+
+func cutControl(_ context.Context, l *lab.Lab) error {
+	l.SidecarControl.Cut()
+	return nil
+}
+
+func hangControl(_ context.Context, l *lab.Lab) error {
+	l.SidecarControl.Hang()
+	return nil
+}
+
+// openControl waits until tailscaled has its stream again.
+func openControl(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	l.SidecarControl.Open()
+	return awaitOnline(ctx, l)
+}
+
+func awaitOnline(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	return l.Sidecar.AwaitStatus(ctx, func(st *ipnstate.Status) bool { return !offline(st) && len(st.Health) == 0 })
+}
+
+func offline(st *ipnstate.Status) bool { return st.Self == nil || !st.Self.Online }
+
+// warns looks for a part of a health text.
+func warns(part string) func(*ipnstate.Status) bool {
+	return func(st *ipnstate.Status) bool {
+		return slices.ContainsFunc(st.Health, func(text string) bool { return strings.Contains(text, part) })
+	}
+}
+
+func want(running bool) func(context.Context, *lab.Lab) error {
+	return func(ctx context.Context, l *lab.Lab) error { return l.Sidecar.Want(ctx, running) }
+}
+
+func wantUp(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	if err := l.Sidecar.Want(ctx, true); err != nil {
+		return time.Time{}, err
+	}
+	return l.Sidecar.Await(ctx, ipn.Running)
+}
+
+func logout(ctx context.Context, l *lab.Lab) error { return l.Sidecar.Logout(ctx) }
+
+func login(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	if err := l.Sidecar.Login(ctx, "lab"); err != nil {
+		return time.Time{}, err
+	}
+	return l.Sidecar.Await(ctx, ipn.Running)
+}
+
+func expire(ctx context.Context, l *lab.Lab) error {
+	k, err := l.Sidecar.Key(ctx)
+	l.Control.ExpireAt(k, time.Now().Add(-time.Minute))
+	return err
+}
+
+func unexpire(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	k, err := l.Sidecar.Key(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	l.Control.ExpireAt(k, time.Time{})
+	return l.Sidecar.Await(ctx, ipn.Running)
+}
+
+func deleteNode(deleted bool) func(context.Context, *lab.Lab) error {
+	return func(ctx context.Context, l *lab.Lab) error {
+		k, err := l.Sidecar.Key(ctx)
+		if err != nil {
+			return err
+		}
+		l.Control.Delete(k, deleted)
+		return l.AwaitPeer(ctx, !deleted)
+	}
+}
+
+func deleteAndCut(ctx context.Context, l *lab.Lab) error {
+	if err := deleteNode(true)(ctx, l); err != nil {
+		return err
+	}
+	l.SidecarControl.Cut()
+	l.SidecarControl.Open() // it dials again, and is refused
+	return nil
+}
+
+func undelete(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	if err := deleteNode(false)(ctx, l); err != nil {
+		return time.Time{}, err
+	}
+	return awaitOnline(ctx, l)
+}
+
+func cutRelay(_ context.Context, l *lab.Lab) error {
+	l.Relay.Cut()
+	return nil
+}
+
+func openRelay(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	l.Relay.Open()
+	return awaitOnline(ctx, l)
+}
+
+func restartAlone(ctx context.Context, l *lab.Lab) error {
+	l.SidecarControl.Cut()
+	l.Sidecar.Kill()
+	return l.Sidecar.Start()
+}
+
+func openAndRun(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	l.SidecarControl.Open()
+	return l.Sidecar.Await(ctx, ipn.Running)
+}
+
+func approve(approved bool) func(context.Context, *lab.Lab) error {
+	return func(ctx context.Context, l *lab.Lab) error {
+		k, err := l.Sidecar.Key(ctx)
+		l.Control.Approve(k, approved)
+		return err
+	}
+}
+
+func approveAgain(ctx context.Context, l *lab.Lab) (time.Time, error) {
+	if err := approve(true)(ctx, l); err != nil {
+		return time.Time{}, err
+	}
+	return l.Sidecar.Await(ctx, ipn.Running)
+}

@@ -1,0 +1,69 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"tailscale.com/ipn"
+	"tailscale.com/tsnet"
+)
+
+// CallerName and CallerTag are how the tailnet knows the caller.
+const (
+	CallerName = "ai"
+	CallerTag  = "tag:gateway"
+)
+
+// A Caller is a node in this process that calls the proxy, as Aperture does.
+type Caller struct {
+	node *tsnet.Server
+	// HTTP dials through the tailnet, by MagicDNS name or address, with a new
+	// connection for every request.
+	HTTP *http.Client
+}
+
+func startCaller(ctx context.Context, dir string, control *Gate) (*Caller, error) {
+	node := &tsnet.Server{
+		Dir: filepath.Join(dir, "caller"), Hostname: CallerName, AdvertiseTags: []string{CallerTag},
+		ControlURL: "http://" + control.Addr().String(), AuthKey: "lab", Ephemeral: true,
+		Logf: func(string, ...any) {}, UserLogf: func(string, ...any) {},
+	}
+	if _, err := node.Up(ctx); err != nil {
+		node.Close()
+		return nil, fmt.Errorf("start caller: %w", err)
+	}
+	transport := &http.Transport{DialContext: node.Dial, DisableKeepAlives: true, DisableCompression: true}
+	return &Caller{node: node, HTTP: &http.Client{Transport: transport}}, nil
+}
+
+// awaitPeer returns when the caller's map has the named node, or has not.
+func (c *Caller) awaitPeer(ctx context.Context, name string, present bool) error {
+	client, err := c.node.LocalClient()
+	if err != nil {
+		return err
+	}
+	for {
+		st, err := client.Status(ctx)
+		if err == nil && st.BackendState == ipn.Running.String() {
+			found := false
+			for _, p := range st.Peer {
+				found = found || p.HostName == name
+			}
+			if found == present {
+				return nil
+			}
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("await peer %s: %w", name, err)
+		}
+	}
+}
+
+// Leave takes the caller off the tailnet for good. It may be called again.
+func (c *Caller) Leave() {
+	c.HTTP.CloseIdleConnections()
+	c.node.Close()
+}

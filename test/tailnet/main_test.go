@@ -1,0 +1,101 @@
+// Package tailnet proves the service against a real tailnet: every fault that
+// a tailscaled can have, what the service says of it and how soon.
+package tailnet
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"anthropic-oauth-proxy/test/tailnet/lab"
+)
+
+// pollInterval is the service's default, in use in every test here.
+const pollInterval = 2 * time.Second
+
+// slack is what the promises of detection and recovery add to it.
+const slack = 250 * time.Millisecond
+
+func TestMain(m *testing.M) {
+	for name, build := range map[string]func() (string, error){"tailscaled": lab.Tailscaled, "the service": lab.ProxyBinary} {
+		if _, err := build(); err != nil {
+			fmt.Fprintf(os.Stderr, "build %s: %v\n", name, err)
+			os.Exit(1)
+		}
+	}
+	code := m.Run()
+	results.print()
+	os.Exit(code)
+}
+
+// start brings up a lab for a test. The context is the test's time limit.
+func start(t *testing.T, limit time.Duration, o lab.Options) (context.Context, *lab.Lab) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	l, err := lab.Start(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() && l.Proxy.Process != nil {
+			t.Logf("log of the service:\n%s", tail(l.Proxy.Logs()))
+		}
+		if t.Failed() && l.Sidecar.Process != nil {
+			t.Logf("log of tailscaled:\n%s", tail(l.Sidecar.Logs()))
+		}
+		if err := l.Close(); err != nil {
+			t.Errorf("close lab: %v", err)
+		}
+	})
+	return ctx, l
+}
+
+func tail(log string) string { return log[max(0, len(log)-6<<10):] }
+
+// await polls until ok holds and fails the test when ctx ends first.
+func await(t *testing.T, ctx context.Context, what string, ok func() bool) {
+	t.Helper()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: never came", what)
+		case <-time.After(3 * time.Millisecond):
+		}
+	}
+}
+
+// table collects what was measured, for the end of the run.
+type table struct {
+	mu   sync.Mutex
+	rows []string
+}
+
+var results table
+
+func (r *table) add(order int, cells ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows = append(r.rows, fmt.Sprintf("%02d\t%s\t", order, strings.Join(cells, "\t")))
+}
+
+func (r *table) print() {
+	if len(r.rows) == 0 {
+		return
+	}
+	slices.Sort(r.rows)
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "\n\tfault\thealth says\ttailscaled knows after\tand health, later by\tcured: health, later by\tpeers reach us\t")
+	for _, row := range r.rows {
+		fmt.Fprintln(w, row)
+	}
+	w.Flush()
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%d ms", max(d, 0).Milliseconds()) }
