@@ -16,6 +16,7 @@ var (
 	errClientGone    = errors.New("read request body: the client left")
 	errClientStalled = errors.New("the client stopped moving")
 	errMalformed     = errors.New("read request body: it is malformed")
+	errAPIStalled    = errors.New("the API stopped reading the request")
 )
 
 // A body of known length up to readAheadLimit is read before anything is sent:
@@ -45,18 +46,20 @@ func (b *budget) take(n int64) bool {
 func (b *budget) give(n int64) { b.left.Add(n) }
 
 // wholeBody is a body in memory. Closing it cuts the tie to the memory, which
-// may then be used again even if a careless reader comes late.
+// may then be used again even if a careless reader comes late: such a reader
+// gets an error, never an end that would make half a body look whole.
 type wholeBody struct {
-	mu   sync.Mutex
-	data []byte
-	off  int
+	mu     sync.Mutex
+	data   []byte
+	off    int
+	closed bool
 }
 
 func (b *wholeBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.off >= len(b.data) {
-		return 0, io.EOF
+	if b.closed {
+		return 0, io.ErrClosedPipe
 	}
 	n := copy(p, b.data[b.off:])
 	b.off += n
@@ -66,10 +69,17 @@ func (b *wholeBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// taken reports whether the body was read to its end.
+func (b *wholeBody) taken() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.off == len(b.data)
+}
+
 func (b *wholeBody) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.data = nil
+	b.closed, b.data = true, nil
 	return nil
 }
 
@@ -84,10 +94,12 @@ type streamBody struct {
 	// of the body, or with what went wrong.
 	ended func(error)
 
-	mu     sync.Mutex
-	begun  bool
-	done   error // what every further Read says
-	closed bool
+	mu      sync.Mutex
+	begun   bool
+	reading bool
+	done    error // what every further Read says
+	closed  bool
+	cut     bool
 }
 
 func (b *streamBody) Read(p []byte) (int, error) {
@@ -97,6 +109,7 @@ func (b *streamBody) Read(p []byte) (int, error) {
 	if b.closed && err == nil {
 		err = io.ErrClosedPipe
 	}
+	b.reading = err == nil
 	b.mu.Unlock()
 	if err != nil {
 		return 0, err
@@ -108,24 +121,19 @@ func (b *streamBody) Read(p []byte) (int, error) {
 	if b.limit < 0 {
 		n, err = 0, errTooLarge
 	}
-	if err != nil {
-		b.finish(err)
-	}
-	return n, err
-}
-
-func (b *streamBody) finish(err error) {
 	b.mu.Lock()
-	closed := b.closed
+	b.reading = false
 	b.done = err
+	closed := b.closed
 	b.mu.Unlock()
 	switch {
-	case closed: // our own doing; whoever closed knows why
+	case err == nil, closed: // nothing ended, or whoever closed knows why
 	case err == io.EOF:
 		b.ended(nil)
 	default:
 		b.ended(bodyError(err))
 	}
+	return n, err
 }
 
 // Close ends a Read that waits for the client. After the end of the body it
@@ -137,10 +145,36 @@ func (b *streamBody) Close() error {
 		return nil
 	}
 	b.closed = true
-	if b.begun {
+	if b.reading {
+		b.cut = true
 		_ = b.rc.SetReadDeadline(time.Unix(1, 0))
 	}
 	return nil
+}
+
+// reopen readies a body that a failed attempt closed without having read it.
+func (b *streamBody) reopen() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = b.begun
+}
+
+// stalled says whose fault it is that the body does not move.
+func (b *streamBody) stalled() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reading {
+		return errClientStalled
+	}
+	return errAPIStalled
+}
+
+// wasCut reports whether Close interrupted a Read: what the connection says
+// after that need not come from the client.
+func (b *streamBody) wasCut() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cut
 }
 
 // untouched reports whether nothing of the body was read: it can still be sent

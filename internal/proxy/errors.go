@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"anthropic-oauth-proxy/internal/proxy/admission"
@@ -27,7 +28,7 @@ var (
 // endedByUs reports whether err is our own decision and not a fault of the
 // path: nothing is repeated then, except what ran into a timeout.
 func endedByUs(err error) bool {
-	for _, own := range []error{ErrDrained, errIdle, errClientGone, errClientStalled, errTooLarge, errMalformed, errBadStatus, context.Canceled} {
+	for _, own := range []error{ErrDrained, errIdle, errClientGone, errClientStalled, errAPIStalled, errTooLarge, errMalformed, errBadStatus, context.Canceled} {
 		if errors.Is(err, own) {
 			return true
 		}
@@ -68,7 +69,7 @@ func judge(err error) verdict {
 	case errors.Is(err, errClientStalled):
 		return verdict{apierror.Error{Status: 408, Type: apierror.Timeout, Close: true,
 			Message: "The request body stopped coming before its end."}, idleTimeout, typeIdleTimeout}
-	case errors.Is(err, errHeaderTimeout), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errHeaderTimeout), errors.Is(err, errAPIStalled), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return verdict{apierror.Error{Status: 504, Type: apierror.Timeout,
 			Message: "The Claude API did not answer the proxy in time."}, upstreamError, typeTimeout}
 	case errors.As(err, &ue) && ue.TLS:
@@ -106,7 +107,7 @@ func brokenStream(o outcome) apierror.Error {
 // hears nothing.
 func (x *exchange) fail(err error) {
 	x.rec.failure = err
-	if x.r.Context().Err() != nil || errors.Is(err, errClientGone) {
+	if x.client.Err() != nil || errors.Is(err, errClientGone) {
 		x.rec.outcome, x.rec.status = clientGone, statusClientGone
 		panic(http.ErrAbortHandler)
 	}
@@ -119,7 +120,7 @@ func (x *exchange) fail(err error) {
 
 func (x *exchange) refuse(v verdict) {
 	x.rec.outcome, x.rec.status, x.rec.errorType = v.outcome, v.answer.Status, v.errorType
-	unread := x.r.ProtoMajor == 1 && x.r.Body != nil && x.r.Body != http.NoBody && !x.body.readToEnd()
+	unread := x.unread()
 	if unread {
 		_ = x.rc.EnableFullDuplex()
 		v.answer.Close = true
@@ -133,9 +134,29 @@ func (x *exchange) refuse(v verdict) {
 	x.rec.firstByte()
 	x.rec.responseBytes = int64(v.answer.Write(x.w, x.rec.id))
 	_ = x.rc.Flush()
-	if unread {
+	// Who waits for 100 (Continue) has sent nothing yet, and will not now.
+	if unread && (len(x.r.Header["Expect"]) == 0 || x.sent.Load() > 0) {
 		x.linger()
 	}
+}
+
+// unread reports whether the rest of a request body stands between this
+// request and the next on an HTTP/1.1 connection.
+func (x *exchange) unread() bool {
+	return x.r.ProtoMajor == 1 && x.r.Body != nil && x.r.Body != http.NoBody && !x.body.readToEnd()
+}
+
+// leaveUpload keeps net/http from taking the rest of an upload for the next
+// request, which it would once our deadline on that upload is gone. As with a
+// body over a limit of its own, it then closes the connection, and slowly: the
+// answer must not be lost with it.
+func (x *exchange) leaveUpload() {
+	if !x.unread() {
+		return
+	}
+	_ = x.rc.SetReadDeadline(time.Unix(1, 0))
+	one := io.NopCloser(strings.NewReader("1"))
+	_, _ = http.MaxBytesReader(x.w, one, 0).Read(make([]byte, 1))
 }
 
 const (

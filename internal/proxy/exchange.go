@@ -28,6 +28,12 @@ type exchange struct {
 	writes writeClock
 	rec    record
 	sent   atomic.Int64 // bytes of the request body read from the client
+	// trailer goes upstream behind a streaming body; whoever reads the body to
+	// its end fills it.
+	trailer http.Header
+	// client ends when the client leaves; unwatch frees what it holds.
+	client  context.Context
+	unwatch func()
 
 	// mu guards what the end of an upload, seen by the engine's goroutine, and
 	// the beginning of the answer decide together.
@@ -37,10 +43,12 @@ type exchange struct {
 }
 
 func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, target string) *exchange {
-	x := &exchange{h: h, w: w, rc: http.NewResponseController(w), r: r, target: target, dog: newWatchdog()}
+	x := &exchange{
+		h: h, w: w, rc: http.NewResponseController(w), r: r, target: target, dog: newWatchdog(),
+		client: r.Context(), unwatch: func() {},
+	}
 	x.rec = newRecord(r, target)
-	x.writes = writeClock{rc: x.rc, limit: h.Limits.IdleTimeout}
-	x.writes.renew()
+	x.writes = writeClock{rc: x.rc, limit: h.Limits.IdleTimeout, perStream: r.ProtoMajor == 2}
 	return x
 }
 
@@ -48,17 +56,20 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, target stri
 // it: a panic on its way through is counted too.
 func (x *exchange) close() {
 	bug := recover()
-	x.dog.stop()
-	x.body.release()
-	if x.ticket != nil {
-		x.ticket.Leave()
-	}
 	abort := bug == http.ErrAbortHandler
 	if bug != nil && !abort {
 		abort = x.failInternally(bug)
 	}
+	x.stopClocks()
+	x.end(context.Canceled)
+	x.unwatch()
+	x.leaveUpload()
+	x.body.release()
 	x.rec.requestBytes = x.sent.Load()
 	x.h.record(&x.rec)
+	if x.ticket != nil {
+		x.ticket.Leave()
+	}
 	if abort {
 		panic(http.ErrAbortHandler)
 	}
@@ -95,7 +106,7 @@ func (x *exchange) serve() {
 func (x *exchange) enter() error {
 	m := x.h.Metrics
 	m.Queued.Inc()
-	ticket, err := x.h.Gate.Enter(x.r.Context())
+	ticket, err := x.h.Gate.Enter(x.client)
 	m.Queued.Dec()
 	x.rec.queued = ticket.Waited()
 	if err != nil {
@@ -130,7 +141,7 @@ func (x *exchange) send() (context.Context, *upstream.Response, error) {
 	header := headers.Request(x.r.Header, x.h.Rules)
 	for {
 		x.rec.attempts++
-		ctx, cancel := context.WithCancelCause(x.r.Context())
+		ctx, cancel := context.WithCancelCause(x.client)
 		x.setCancel(cancel)
 		res, err := x.attempt(ctx, header)
 		if err == nil {
@@ -138,13 +149,13 @@ func (x *exchange) send() (context.Context, *upstream.Response, error) {
 		}
 		reason := retryReason(x.r.Method, err, x.body.repeatable())
 		cancel(err)
-		if reason == "" || x.rec.attempts == maxAttempts || x.r.Context().Err() != nil {
+		if reason == "" || x.rec.attempts == maxAttempts || x.client.Err() != nil {
 			return nil, nil, err
 		}
 		x.h.Metrics.Retries.WithLabelValues(reason).Inc()
 		x.h.Log.Warn().Str("event", "retry").Str("request_id", x.rec.id).Str("reason", reason).
-			Int("attempt", x.rec.attempts).AnErr("error", err).Msg("upstream attempt failed; trying again")
-		if err := pause(x.r.Context(), retryPause); err != nil {
+			Int("attempt", x.rec.attempts).Str("error", describe(err)).Msg("upstream attempt failed; trying again")
+		if err := pause(x.client, retryPause); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -184,10 +195,10 @@ func (x *exchange) attempt(ctx context.Context, header http.Header) (*upstream.R
 	defer interim.close()
 	req := &upstream.Request{
 		Method: x.r.Method, Target: x.target, Header: header,
-		ContentLength: x.r.ContentLength, Trailer: x.r.Trailer, Interim: interim.write,
+		ContentLength: x.r.ContentLength, Trailer: x.trailer, Interim: interim.write,
 	}
 	if x.body.streams() {
-		x.dog.watch(x.h.Limits.IdleTimeout, func() { x.end(errClientStalled) })
+		x.dog.watch(x.h.Limits.IdleTimeout, func() { x.end(x.body.stream.stalled()) })
 	} else {
 		x.awaitHead()
 	}
@@ -213,11 +224,23 @@ func (x *exchange) uploadEnded(err error) {
 		x.end(err)
 		return
 	}
+	for name := range x.trailer {
+		x.trailer[name] = x.r.Trailer[name]
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.answering {
 		x.awaitHead()
 	}
+}
+
+// stopClocks is for the end of the exchange: an upload that ends only now sets
+// no clock any more.
+func (x *exchange) stopClocks() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.answering = true
+	x.dog.stop()
 }
 
 // beginAnswer puts the answer's own clock in place of the attempt's. While the

@@ -32,6 +32,7 @@ func (i *interim) write(status int, h http.Header) {
 	i.x.w.WriteHeader(status)
 	maps.DeleteFunc(own, func(string, []string) bool { return true })
 	i.x.writes.forget()
+	i.x.writes.rest()
 }
 
 // close keeps late interim answers away from the final one's header.

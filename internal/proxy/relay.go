@@ -33,9 +33,7 @@ var (
 // relay streams the answer to the client as it comes.
 func (x *exchange) relay(ctx context.Context, res *upstream.Response) {
 	defer res.Body.Close()
-	if !x.body.streams() {
-		x.body.release() // nothing will be sent again
-	}
+	x.body.releaseTaken() // nothing will be sent again
 	x.rec.answered(res)
 	x.beginAnswer()
 	x.writeHead(res)
@@ -59,10 +57,13 @@ func (x *exchange) writeHead(res *upstream.Response) {
 			h[name] = nil
 		}
 	}
+	if res.ContentLength < 0 {
+		delete(h, "Content-Length") // it is no length; ours must not follow it
+	}
 	for name := range res.Trailer {
 		h.Add("Trailer", name)
 	}
-	if x.h.Gate.Closed() {
+	if x.h.Gate.Closed() || x.unread() {
 		h["Connection"] = []string{"close"}
 	}
 	x.w.WriteHeader(res.Status)
@@ -126,12 +127,14 @@ func (x *exchange) writeChunk(p []byte) error {
 	if err == nil {
 		err = x.rc.Flush()
 	}
+	x.writes.rest()
 	x.dog.touch()
 	return err
 }
 
 func (x *exchange) flush() error {
 	x.writes.renew()
+	defer x.writes.rest()
 	return x.rc.Flush()
 }
 
@@ -156,7 +159,7 @@ func (x *exchange) writeTrailers(res *upstream.Response) {
 // clean end of half an answer would be a lie.
 func (x *exchange) breakOff(ctx context.Context, res *upstream.Response, err error) {
 	x.rec.failure = err
-	x.rec.outcome = streamOutcome(ctx, x.r.Context(), err)
+	x.rec.outcome = streamOutcome(ctx, x.client, err)
 	if x.rec.outcome == clientGone || !x.mayAddEvent(res) {
 		panic(http.ErrAbortHandler)
 	}
@@ -194,11 +197,13 @@ func streamOutcome(ctx, client context.Context, err error) outcome {
 
 // writeClock is the rolling write deadline: it cuts a client that stops
 // reading. Setting a deadline costs, so it is renewed when an eighth of it has
-// passed.
+// passed. An HTTP/2 stream dies at its deadline whether somebody writes or not;
+// there it only stands during a write.
 type writeClock struct {
-	rc    *http.ResponseController
-	limit time.Duration
-	set   time.Time
+	rc        *http.ResponseController
+	limit     time.Duration
+	perStream bool // HTTP/2
+	set       time.Time
 }
 
 func (c *writeClock) renew() {
@@ -208,6 +213,14 @@ func (c *writeClock) renew() {
 	}
 	c.set = now
 	_ = c.rc.SetWriteDeadline(now.Add(c.limit))
+}
+
+// rest follows a write.
+func (c *writeClock) rest() {
+	if c.perStream {
+		_ = c.rc.SetWriteDeadline(time.Time{})
+		c.forget()
+	}
 }
 
 // forget makes the next renewal set the deadline anew.

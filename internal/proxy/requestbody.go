@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"sync"
+
+	"anthropic-oauth-proxy/internal/proxy/headers"
 )
 
 // requestBody is the client's body as the engine will read it: none, whole in
@@ -14,12 +17,14 @@ type requestBody struct {
 	budget *budget
 	last   *wholeBody // of the newest attempt
 	stream *streamBody
+	ahead  bool // the client's body was read to its end before it was sent
 }
 
 var wholeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
 
 // prepareBody reads a small body ahead and sets a large one up for streaming.
-// A client that asked for 100 (Continue) wants the API's word first.
+// A client that asked for 100 (Continue) wants the API's word first, and
+// trailers come after a body that net/http saw the end of.
 func (x *exchange) prepareBody() error {
 	r := x.r
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
@@ -30,7 +35,7 @@ func (x *exchange) prepareBody() error {
 		count: &x.sent, ended: x.uploadEnded,
 	}
 	n := r.ContentLength
-	if n > 0 && n <= readAheadLimit && len(r.Header["Expect"]) == 0 && x.h.replay.take(n) {
+	if n > 0 && n <= readAheadLimit && len(r.Header["Expect"]) == 0 && len(r.Trailer) == 0 && x.h.replay.take(n) {
 		x.body.budget = x.h.replay
 		return x.readAhead(s, int(n))
 	}
@@ -38,9 +43,25 @@ func (x *exchange) prepareBody() error {
 		// Without it net/http closes the body under the upload as soon as an
 		// early answer begins (golang/go#40747).
 		_ = x.rc.EnableFullDuplex()
+		x.watchClient(s)
 	}
 	x.body.stream = s
+	x.trailer = headers.Trailer(r.Trailer)
 	return nil
+}
+
+// watchClient replaces the context that ends when the client leaves. A read of
+// an HTTP/1.1 connection that we interrupt looks to net/http as if it had; from
+// then on only a failed write tells.
+func (x *exchange) watchClient(s *streamBody) {
+	client := x.r.Context()
+	ctx, leave := context.WithCancelCause(context.WithoutCancel(client))
+	stop := context.AfterFunc(client, func() {
+		if !s.wasCut() {
+			leave(errClientGone)
+		}
+	})
+	x.client, x.unwatch = ctx, func() { stop(); leave(context.Canceled) }
 }
 
 func (x *exchange) readAhead(s *streamBody, n int) error {
@@ -54,6 +75,7 @@ func (x *exchange) readAhead(s *streamBody, n int) error {
 	_, err := io.ReadFull(s, b.whole)
 	x.dog.stop()
 	if err == nil {
+		b.ahead = true
 		return nil
 	}
 	s.mu.Lock()
@@ -73,6 +95,7 @@ func (b *requestBody) reader() (body io.ReadCloser, whole bool) {
 		b.last = &wholeBody{data: b.whole}
 		return b.last, true
 	case b.stream != nil:
+		b.stream.reopen()
 		return b.stream, false
 	}
 	return nil, true
@@ -80,6 +103,14 @@ func (b *requestBody) reader() (body io.ReadCloser, whole bool) {
 
 // repeatable reports whether the body can be sent from its beginning again.
 func (b *requestBody) repeatable() bool { return b.stream == nil || b.stream.untouched() }
+
+// releaseTaken gives the memory of a body back once the engine has it all. An
+// API may begin its answer earlier and still want the rest.
+func (b *requestBody) releaseTaken() {
+	if b.last != nil && b.last.taken() {
+		b.release()
+	}
+}
 
 // release gives the memory back. Nothing is repeated after it.
 func (b *requestBody) release() {
@@ -102,7 +133,7 @@ func (b *requestBody) release() {
 // readToEnd reports whether nothing of the body is left on the connection.
 func (b *requestBody) readToEnd() bool {
 	if b.stream == nil {
-		return b.whole != nil
+		return b.ahead
 	}
 	b.stream.mu.Lock()
 	defer b.stream.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 
 // target is the request target that goes upstream: the client's own, byte for
 // byte. Of an absolute-form target only path and query count, so that nobody
-// can steer the proxy elsewhere (RFC 9112 3.2.2). It is false for a target
-// that cannot be forwarded.
+// can steer the proxy elsewhere (RFC 9112 3.2.2). It is false for a request
+// line that cannot be forwarded.
 func target(r *http.Request) (string, bool) {
 	t := r.RequestURI
 	switch {
@@ -30,13 +30,18 @@ func target(r *http.Request) (string, bool) {
 			t = rest[i:]
 		}
 	}
-	// HTTP/2 carries what would break an HTTP/1.1 request line.
-	for i := range len(t) {
-		if t[i] <= ' ' || t[i] == 0x7f {
-			return "", false
+	return t, fitsALine(t) && fitsALine(r.Method)
+}
+
+// fitsALine refuses what would break an HTTP/1.1 request line; HTTP/2 carries
+// it.
+func fitsALine(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] == 0x7f {
+			return false
 		}
 	}
-	return t, true
+	return true
 }
 
 // pathOf is the target without its query.

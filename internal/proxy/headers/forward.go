@@ -31,14 +31,34 @@ func Request(in http.Header, rules []Rule) http.Header {
 	out := make(http.Header, len(in)+len(rules))
 	named := connectionNames(in)
 	for name, values := range in {
-		if framing[name] || private[name] || name == "Content-Length" || named[name] ||
-			strings.HasPrefix(name, forwardedPrefix) || strings.HasPrefix(name, tailnetPrefix) {
-			continue
+		if !stays(name) && !named[name] {
+			out[name] = values
 		}
-		out[name] = values
 	}
 	for _, r := range rules {
 		r.Apply(out)
+	}
+	return out
+}
+
+// stays reports whether a request field ends at this proxy.
+func stays(name string) bool {
+	return framing[name] || private[name] || name == "Content-Length" ||
+		strings.HasPrefix(name, forwardedPrefix) || strings.HasPrefix(name, tailnetPrefix)
+}
+
+// Trailer returns the names in a request's trailer that may go upstream,
+// without values; nil when there are none.
+func Trailer(in http.Header) http.Header {
+	var out http.Header
+	for name := range in {
+		if stays(name) {
+			continue
+		}
+		if out == nil {
+			out = make(http.Header, len(in))
+		}
+		out[name] = nil
 	}
 	return out
 }

@@ -1,0 +1,332 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"anthropic-oauth-proxy/internal/proxy/admission"
+	"anthropic-oauth-proxy/internal/proxy/headers"
+	"anthropic-oauth-proxy/internal/proxy/upstream"
+	"anthropic-oauth-proxy/internal/telemetry"
+)
+
+// net/http gives a connection with an unread upload half a second to end.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
+
+// patience bounds every wait of these tests: what takes longer hangs.
+const patience = 20 * time.Second
+
+// options of a rig; the zero value is a roomy proxy.
+type options struct {
+	api    *url.URL
+	engine upstream.Options
+	other  Upstream // in place of the engine
+	limits Limits
+	rules  []headers.Rule
+	places int
+	queue  time.Duration
+}
+
+// rig is a proxy on loopback in front of an API.
+type rig struct {
+	t       testing.TB
+	handler *Handler
+	pool    *upstream.Pool
+	server  *http.Server
+	addr    string
+	journal *journal
+	metrics *telemetry.Metrics
+}
+
+func newRig(t testing.TB, o options) *rig {
+	t.Helper()
+	if o.limits.HeaderTimeout == 0 {
+		o.limits.HeaderTimeout = patience
+	}
+	if o.limits.IdleTimeout == 0 {
+		o.limits.IdleTimeout = patience
+	}
+	if o.limits.MaxBodyBytes == 0 {
+		o.limits.MaxBodyBytes = 64 << 20
+	}
+	if o.places == 0 {
+		o.places = 1000
+	}
+	r := &rig{t: t, journal: newJournal(), metrics: telemetry.New("test", o.places)}
+	engine := o.other
+	if engine == nil {
+		r.pool = upstream.New(o.api, o.engine)
+		engine = r.pool
+	}
+	r.handler = New(Options{
+		Upstream: engine, Gate: admission.NewGate(o.places, o.queue), Rules: o.rules, Limits: o.limits,
+		Metrics: r.metrics.Proxy, Log: zerolog.New(r.journal),
+		Local: map[string]http.Handler{"/health": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "local")
+		})},
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	r.addr = ln.Addr().String()
+	r.server = &http.Server{
+		Handler: r.handler, Protocols: &protocols, DisableGeneralOptionsHandler: true, ConnContext: ConnContext,
+		ErrorLog: telemetry.StandardLog(r.handler.Log, "edge"), ReadHeaderTimeout: patience,
+	}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = r.server.Serve(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = r.server.Close()
+		<-served
+		r.handler.Gate.Close()
+		select {
+		case <-r.handler.Gate.Idle():
+		case <-ctx.Done():
+			t.Error("a request is still in flight after its connection was closed")
+		}
+		if r.pool != nil {
+			r.pool.Close()
+		}
+		if got := r.handler.replay.left.Load(); got != replayBudget {
+			t.Errorf("replay budget: %d bytes are lost", replayBudget-got)
+		}
+	})
+	return r
+}
+
+// dial opens a client's connection, closed with the test.
+func (r *rig) dial() *client {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return &client{TCPConn: c.(*net.TCPConn), t: r.t, br: bufio.NewReader(c)}
+}
+
+// client speaks HTTP/1.1 by hand.
+type client struct {
+	*net.TCPConn
+	t  testing.TB
+	br *bufio.Reader
+}
+
+func (c *client) send(format string, args ...any) {
+	c.t.Helper()
+	if _, err := fmt.Fprintf(c, format, args...); err != nil {
+		c.t.Fatalf("send: %v", err)
+	}
+}
+
+// head reads the head of the answer to a request with the method.
+func (c *client) head(method string) *http.Response {
+	c.t.Helper()
+	res, err := http.ReadResponse(c.br, &http.Request{Method: method})
+	if err != nil {
+		c.t.Fatalf("read the answer's head: %v", err)
+	}
+	return res
+}
+
+// answer reads a whole answer.
+func (c *client) answer(method string) (*http.Response, string) {
+	c.t.Helper()
+	res := c.head(method)
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		c.t.Fatalf("read the answer's body after %q: %v", body, err)
+	}
+	return res, string(body)
+}
+
+// h2c returns a client that speaks HTTP/2 in plain text.
+func (r *rig) h2c() *http.Client { return r.client(false) }
+
+// http1 returns an ordinary HTTP/1.1 client.
+func (r *rig) http1() *http.Client { return r.client(true) }
+
+func (r *rig) client(http1 bool) *http.Client {
+	var p http.Protocols
+	p.SetHTTP1(http1)
+	p.SetUnencryptedHTTP2(!http1)
+	tr := &http.Transport{Protocols: &p, DisableCompression: true, MaxIdleConnsPerHost: 64, ExpectContinueTimeout: patience}
+	r.t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: patience}
+}
+
+func (r *rig) url(path string) string { return "http://" + r.addr + path }
+
+// record waits for the next access-log line.
+func (r *rig) record() line {
+	r.t.Helper()
+	select {
+	case l := <-r.journal.records:
+		return l
+	case <-time.After(patience):
+		r.t.Fatal("no access-log line was written")
+		return line{}
+	}
+}
+
+// line is what these tests read of an access-log line.
+type line struct {
+	Status       int    `json:"status"`
+	Outcome      string `json:"outcome"`
+	ErrorType    string `json:"error_type"`
+	Attempts     int    `json:"attempts"`
+	RequestBytes int64  `json:"request_bytes"`
+	UpstreamID   string `json:"upstream_request_id"`
+	Credential   string `json:"credential"`
+	Path         string `json:"path"`
+	Method       string `json:"method"`
+	ID           string `json:"request_id"`
+}
+
+// journal keeps the log and hands out its access lines.
+type journal struct {
+	mu      sync.Mutex
+	all     bytes.Buffer
+	records chan line
+}
+
+func newJournal() *journal { return &journal{records: make(chan line, 1<<16)} }
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.all.Write(p)
+	var e struct {
+		Event string `json:"event"`
+		line
+	}
+	if json.Unmarshal(p, &e) == nil && e.Event == "request" {
+		j.records <- e.line
+	}
+	return len(p), nil
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.all.String()
+}
+
+// scripted is an API of bare sockets: script gets each connection in turn,
+// numbered from 1, and owns it.
+func scripted(t testing.TB, script func(n int, c net.Conn)) *url.URL {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	open := map[net.Conn]bool{}
+	all.Go(func() {
+		for n := 1; ; n++ {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open[c] = true
+			mu.Unlock()
+			all.Go(func() {
+				defer c.Close()
+				script(n, c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		mu.Lock()
+		for c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	})
+	return &url.URL{Scheme: "http", Host: ln.Addr().String()}
+}
+
+// readRequest reads one request's head and returns it as it came.
+func readHead(br *bufio.Reader) (string, error) {
+	var b strings.Builder
+	for {
+		l, err := br.ReadString('\n')
+		b.WriteString(l)
+		if err != nil || l == "\r\n" {
+			return b.String(), err
+		}
+	}
+}
+
+// protocols are what an API can speak.
+var protocols = []string{"plain", "tls1", "tls2"}
+
+// served is an API of net/http.
+func served(t testing.TB, protocol string, h http.HandlerFunc) options {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.DisableGeneralOptionsHandler = true
+	s.Config.ErrorLog = telemetry.StandardLog(zerolog.Nop(), "api")
+	t.Cleanup(s.Close)
+	if protocol == "plain" {
+		s.Start()
+	} else {
+		s.EnableHTTP2 = protocol == "tls2"
+		s.StartTLS()
+	}
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options{api: u}
+	if s.TLS != nil {
+		roots := x509.NewCertPool()
+		roots.AddCert(s.Certificate())
+		o.engine.TLS = &tls.Config{RootCAs: roots}
+	}
+	return o
+}
+
+// eventually waits until the condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !holds(); {
+		if time.Now().After(end) {
+			t.Fatalf("it never came to pass: %s", what)
+		}
+		pauseBriefly()
+	}
+}
+
+// pauseBriefly lets others run between two looks at a real socket.
+func pauseBriefly() { <-time.After(time.Millisecond) }
