@@ -49,7 +49,7 @@ func (c *h2Conn) open(req *Request) (*h2Stream, error) {
 		return nil, &Error{Stage: Unsent, Err: errGoAway}
 	}
 	s := &h2Stream{
-		conn: c, id: c.nextID, news: make(chan struct{}, 1), head: req.Method == http.MethodHead,
+		conn: c, id: c.nextID, news: make(chan struct{}, 1), bare: req.Method == http.MethodHead,
 		left: -1, window: streamWindow, sendWindow: c.initialWindow,
 	}
 	c.nextID += 2
@@ -102,7 +102,7 @@ func (u *h2Upload) sendWhole(req *Request) bool {
 	return true
 }
 
-var frameBuffers = sync.Pool{New: func() any { b := make([]byte, defaultFrame); return &b }}
+var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 2*defaultFrame); return &b }}
 
 // run sends the body as it comes and as the API permits.
 func (u *h2Upload) run(req *Request) {
