@@ -225,12 +225,8 @@ func (f fault) report(order int, h lab.Health, known, seen, back time.Duration) 
 	if f.known == nil {
 		known = 0
 	}
-	first := ms(seen)
-	if f.reasons == nil && f.impaired == "" {
-		first = "never"
-	}
 	reach := map[bool]string{true: "yes", false: "no"}[f.reachable]
-	results.add(order, f.name, says, ms(known), first, ms(back), reach)
+	results.add(f.name, row{order: order, says: says, reach: reach, known: known, seen: seen, back: back})
 }
 
 func within(t *testing.T, ctx context.Context, d time.Duration) context.Context {

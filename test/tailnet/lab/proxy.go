@@ -21,6 +21,7 @@ type ProxyOptions struct {
 	Tailscale string // further lines of [tailscale]
 	Proxy     string // further lines of [proxy]
 	LogLevel  string
+	Port      int // wished for the data plane; a free one if it is 0 or taken
 }
 
 // A Proxy is the service's binary in its sidecar mode.
@@ -42,6 +43,9 @@ func newProxy(dir, socket, upstream string, o ProxyOptions) (*Proxy, error) {
 		dir: dir, socket: socket, port: ports[0], admin: ports[1], logLevel: o.LogLevel,
 		client: &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second},
 	}
+	if o.Port != 0 && isFree(o.Port) {
+		p.port = o.Port
+	}
 	p.config = filepath.Join(dir, "proxy.toml")
 	text := fmt.Sprintf("[tailscale]\nmode = \"sidecar\"\nsocket = %q\n%s\n\n[proxy]\nlisten_addr = \"127.0.0.1:%d\"\nadmin_addr = \"127.0.0.1:%d\"\nupstream_url = %q\n%s\n",
 		socket, o.Tailscale, p.port, p.admin, upstream, o.Proxy)
@@ -49,6 +53,15 @@ func newProxy(dir, socket, upstream string, o ProxyOptions) (*Proxy, error) {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
 	return p, nil
+}
+
+func isFree(port int) bool {
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	ln.Close()
+	return true
 }
 
 // Start runs the service and waits for nothing.
