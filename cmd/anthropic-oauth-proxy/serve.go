@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/telemetry"
@@ -32,14 +33,14 @@ func serve(c config.Config, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "anthropic-oauth-proxy: %v\n", err)
 		return exitFailed
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	relayed := make(chan struct{})
 	go func() {
 		defer close(relayed)
-		relay(ctx, signals, system)
+		relay(ctx, signals, system.Shutdown, cancel)
 	}()
-	exit := system.Run(context.Background())
-	cancel()
+	exit := system.Run(ctx)
+	cancel(nil)
 	<-relayed
 	if exit.Code != exitOK {
 		fmt.Fprintf(stderr, "anthropic-oauth-proxy: %s\n", exit.Message)
@@ -47,16 +48,32 @@ func serve(c config.Config, stdout, stderr io.Writer) int {
 	return exit.Code
 }
 
-// relay turns signals into facts until ctx ends.
-func relay(ctx context.Context, signals <-chan os.Signal, system *supervisor.System) {
-	for {
+const (
+	// askable is how many signals are requests: to drain, and to stop draining.
+	askable = 2
+	// deliveryPatience is above any pause between two lives of the conductor.
+	deliveryPatience = 5 * time.Second
+)
+
+// relay turns signals into requests for the end until ctx ends. A signal too
+// many, or one that the service does not take, ends the run itself: whoever
+// sends it must not need a kill -9.
+func relay(ctx context.Context, signals <-chan os.Signal, request func(ctx context.Context, cause string) error, end context.CancelCauseFunc) {
+	for heard := 1; ; heard++ {
 		select {
 		case s := <-signals:
-			if system.Shutdown(ctx, s.String()) != nil {
+			if heard > askable || deliver(ctx, s, request) != nil {
+				end(fmt.Errorf("%s: the service does not react to signals", s))
 				return
 			}
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+func deliver(ctx context.Context, s os.Signal, request func(ctx context.Context, cause string) error) error {
+	ctx, cancel := context.WithTimeout(ctx, deliveryPatience)
+	defer cancel()
+	return request(ctx, s.String())
 }
