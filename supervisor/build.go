@@ -71,9 +71,11 @@ func Build(c config.Config, o Options) (*System, error) {
 		Identify: s.sidecar.identify,
 	})
 	s.edge = edgeServer(handler, s.sidecar.connContext, o)
-	s.edgeSocket = socket.New(c.Proxy.ListenAddr)
+	s.edgeSocket = socket.New(c.Proxy.ListenAddr, s.gate.Capacity()+spareConns)
+	s.edge.ConnState = s.edgeSocket.ConnState
 	s.admin = adminServer(pages.Mux(), o)
-	s.adminSock = socket.New(c.Proxy.AdminAddr)
+	s.adminSock = socket.New(c.Proxy.AdminAddr, spareConns)
+	s.admin.ConnState = s.adminSock.ConnState
 	addr, err := s.adminSock.Bind()
 	if err != nil {
 		s.pool.Close()
@@ -139,6 +141,10 @@ func (s sidecar) close() {
 }
 
 const (
+	// spareConns is the room for connections without a request, beside those
+	// that the gate lets in or keeps waiting.
+	spareConns = 1024
+
 	headerBytes       = 64 << 10
 	headerSlop        = 4 << 10 // net/http adds it to the limit
 	readHeaderTimeout = 10 * time.Second

@@ -16,15 +16,19 @@ import (
 // Socket is a listening socket that outlives its users. It is safe for
 // concurrent use; its owner must Close it.
 type Socket struct {
-	addr string
+	addr  string
+	slots slots
 
 	mu     sync.Mutex
 	ln     *net.TCPListener
 	closed bool
 }
 
-// New makes a socket for a host:port. Nothing is bound yet.
-func New(addr string) *Socket { return &Socket{addr: addr} }
+// New makes a socket for a host:port that has at most maxConns connections
+// open at once. Nothing is bound yet.
+func New(addr string, maxConns int) *Socket {
+	return &Socket{addr: addr, slots: make(slots, maxConns)}
+}
 
 // Bind opens the socket if it is not open. The error names the address.
 func (s *Socket) Bind() (net.Addr, error) {
@@ -74,7 +78,7 @@ func (s *Socket) Serve(ctx context.Context, server *http.Server) error {
 	if err := ln.SetDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("listen on %s: %w", s.addr, cause(err))
 	}
-	l := &lease{TCPListener: ln, done: make(chan struct{})}
+	l := &lease{TCPListener: ln, slots: s.slots, done: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	err = server.Serve(l)
@@ -101,20 +105,24 @@ func (s *Socket) Close() {
 // back; it does not close it.
 type lease struct {
 	*net.TCPListener
-	once sync.Once
-	done chan struct{}
+	slots slots
+	once  sync.Once
+	done  chan struct{}
 }
 
 // Accept says net.ErrClosed once the lease has ended. A connection that came in
 // the moment of the end is handed over all the same: its client was promised an
 // answer when the kernel took it out of the queue.
 func (l *lease) Accept() (net.Conn, error) {
-	if l.ended() {
+	if l.ended() || !l.slots.take(l.done) {
 		return nil, net.ErrClosed
 	}
 	c, err := l.TCPListener.Accept()
-	if err != nil && l.ended() {
-		return nil, net.ErrClosed
+	if err != nil {
+		l.slots.give()
+		if l.ended() {
+			return nil, net.ErrClosed
+		}
 	}
 	return c, err
 }

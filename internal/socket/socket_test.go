@@ -22,7 +22,7 @@ const patience = 10 * time.Second
 // bound opens a socket on a free port of the loopback.
 func bound(t *testing.T) (*Socket, string) {
 	t.Helper()
-	s := New("127.0.0.1:0")
+	s := New("127.0.0.1:0", 1024)
 	t.Cleanup(s.Close)
 	addr, err := s.Bind()
 	if err != nil {
@@ -218,7 +218,7 @@ func TestBindErrors(t *testing.T) {
 		{"no port", "127.0.0.1", "missing port"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := New(tc.addr)
+			s := New(tc.addr, 1024)
 			defer s.Close()
 			_, err := s.Bind()
 			if err == nil || !strings.HasPrefix(err.Error(), "listen on "+tc.addr+": ") || !strings.Contains(err.Error(), tc.want) {
@@ -234,7 +234,7 @@ func TestBindErrors(t *testing.T) {
 // A bind that failed can be tried again: nothing is remembered of it.
 func TestBindAfterTheAddressIsFree(t *testing.T) {
 	holder, addr := bound(t)
-	s := New(addr)
+	s := New(addr, 1024)
 	defer s.Close()
 	if _, err := s.Bind(); err == nil {
 		t.Fatal("two sockets on one address")

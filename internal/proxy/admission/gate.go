@@ -38,6 +38,9 @@ type Gate struct {
 	idle    chan struct{}
 }
 
+// Capacity is how many can be inside and in line at once.
+func (g *Gate) Capacity() int { return g.limit + g.queue }
+
 // Ticket is the right to run. Its holder must call Leave once.
 type Ticket struct {
 	gate  *Gate
