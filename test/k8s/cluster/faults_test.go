@@ -3,8 +3,11 @@
 package cluster
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +42,14 @@ func quoted(t *testing.T, words string) {
 func example(t *testing.T, name, seen string) {
 	t.Helper()
 	t.Logf("%s:\n%s", name, seen)
+	if got, want := plain(seen), plain(shown(t, name)); got != want {
+		t.Errorf("RUNBOOK.md's example %q is out of date:\nseen  %s\nshown %s", name, got, want)
+	}
+}
+
+// shown is the RUNBOOK's example of that name.
+func shown(t *testing.T, name string) string {
+	t.Helper()
 	runbook, err := os.ReadFile(repository + "/RUNBOOK.md")
 	if err != nil {
 		t.Fatal(err)
@@ -48,10 +59,18 @@ func example(t *testing.T, name, seen string) {
 		t.Fatalf("RUNBOOK.md has no example %q", name)
 	}
 	_, after, _ = strings.Cut(after, "\n")
-	shown, _, _ := strings.Cut(after, "```")
-	if got, want := plain(seen), plain(shown); got != want {
-		t.Errorf("RUNBOOK.md's example %q is out of date:\nseen  %s\nshown %s", name, got, want)
+	text, _, _ := strings.Cut(after, "```")
+	return text
+}
+
+// keys are the names of a JSON object's members.
+func keys(t *testing.T, object string) []string {
+	t.Helper()
+	var members map[string]any
+	if err := json.Unmarshal([]byte(object), &members); err != nil {
+		t.Fatalf("read %s: %v", object, err)
 	}
+	return slices.Sorted(maps.Keys(members))
 }
 
 var (
@@ -89,7 +108,10 @@ func (d *deployment) daemonKilled(t *testing.T) {
 	})
 	_, health := d.admin("/health")
 	t.Logf("not ready %v after the kill", lost.Round(time.Millisecond))
-	example(t, "degraded", health)
+	t.Log(health)
+	if got, want := keys(t, health), keys(t, shown(t, "degraded")); !slices.Equal(got, want) {
+		t.Errorf("RUNBOOK.md shows a degraded health with %q, it has %q", want, got)
+	}
 	back := d.await(2*time.Minute, "the pod is Ready again", func() bool {
 		if code, body := d.admin("/livez"); code != 200 {
 			t.Errorf("liveness fails with the tailnet: %d %s", code, body)
@@ -154,12 +176,12 @@ func (d *deployment) wrongAuthKey(t *testing.T) {
 	})
 	quoted(t, refusal)
 	quoted(t, "backend error: ")
-	var shown string
+	var seen string
 	d.await(2*time.Minute, "the pod shows it", func() bool {
-		shown = d.run("get", "pods")
-		return strings.Contains(shown, "Init:CrashLoopBackOff")
+		seen = d.run("get", "pods")
+		return strings.Contains(seen, "Init:CrashLoopBackOff")
 	})
-	example(t, "pods with a wrong key", shown)
+	example(t, "pods with a wrong key", seen)
 	pod := d.pod()
 	if s := status(pod, "proxy"); s.State.Running != nil {
 		t.Error("the proxy was started beside a sidecar that is not logged in")

@@ -1,0 +1,124 @@
+package k8s
+
+import (
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func runbook(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(repository + "/RUNBOOK.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// anchor is how GitHub names a heading in a link.
+func anchor(heading string) string {
+	kept := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(heading), "")
+	return strings.ReplaceAll(kept, " ", "-")
+}
+
+func TestRunbookHasASectionForEveryAlertAndNoOther(t *testing.T) {
+	_, section, _ := strings.Cut(runbook(t), "\n## Alerts\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var documented []string
+	for _, heading := range regexp.MustCompile(`(?m)^### (.*)$`).FindAllStringSubmatch(section, -1) {
+		documented = append(documented, heading[1])
+	}
+	var defined []string
+	for _, rule := range alerts(t).Groups[0].Rules {
+		defined = append(defined, rule.Alert)
+	}
+	slices.Sort(documented)
+	slices.Sort(defined)
+	if !slices.Equal(documented, defined) {
+		t.Errorf("alerts are %q, sections are %q", defined, documented)
+	}
+}
+
+func TestRunbookLinksAndSnippets(t *testing.T) {
+	text := runbook(t)
+	headings := map[string]bool{}
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		headings[anchor(heading[1])] = true
+	}
+	for _, link := range regexp.MustCompile(`\]\(#([^)]*)\)`).FindAllStringSubmatch(text, -1) {
+		if !headings[link[1]] {
+			t.Errorf("a link leads to #%s, which is no heading", link[1])
+		}
+	}
+	for _, snippet := range regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		var any any
+		if err := json.Unmarshal([]byte(snippet[1]), &any); err != nil {
+			t.Errorf("a snippet is no JSON: %v\n%s", err, snippet[1])
+		}
+	}
+}
+
+// What the RUNBOOK shows of the binary is what the binary does.
+func TestRunbookSpeaksOfTheBinaryAsItIs(t *testing.T) {
+	p := startProxy(t)
+	program, err := os.ReadFile(p.binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile("`((?:proxy|tailnet|supervisor|lifecycle)_[a-z_]+)`").FindAllStringSubmatch(runbook(t), -1) {
+		if !strings.Contains(string(program), name[1]) {
+			t.Errorf("the binary knows no %s", name[1])
+		}
+	}
+	res, err := http.Post("http://"+p.data+"/v1/messages", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(runbook(t), "<!-- example: own error -->\n```json\n")
+	example, _, _ = strings.Cut(example, "```")
+	if got, want := members(t, string(body)), members(t, example); !slices.Equal(got, want) {
+		t.Errorf("an error of our own has %q, the RUNBOOK shows %q", got, want)
+	}
+	if id := res.Header.Get("x-proxy-request-id"); !strings.HasPrefix(id, "req_") || !strings.Contains(string(body), id) {
+		t.Errorf("x-proxy-request-id is %q, the body %s", id, body)
+	}
+	for _, path := range []string{"/health", "/readyz", "/livez", "/metrics", "/debug/tree", "/"} {
+		if get("http://"+p.admin+path) == "" {
+			t.Errorf("the admin port does not answer GET %s with 200", path)
+		}
+	}
+}
+
+// members are the names in a JSON object and in its "error" object.
+func members(t *testing.T, object string) []string {
+	t.Helper()
+	var outer map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(object), &outer); err != nil {
+		t.Fatalf("read %s: %v", object, err)
+	}
+	var inner map[string]any
+	if err := json.Unmarshal(outer["error"], &inner); err != nil {
+		t.Fatalf("read %s: %v", object, err)
+	}
+	return slices.Concat(slices.Sorted(maps.Keys(outer)), slices.Sorted(maps.Keys(inner)))
+}
+
+func TestScriptsPassShellcheck(t *testing.T) {
+	for _, script := range []string{repository + "/k8s/preflight", repository + "/k8s/verify", "cluster/images"} {
+		if out, err := exec.Command("shellcheck", "--shell=sh", script).CombinedOutput(); err != nil {
+			t.Errorf("shellcheck %s (Debian's package shellcheck): %v\n%s", script, err, out)
+		}
+	}
+}
