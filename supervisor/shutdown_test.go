@@ -13,9 +13,10 @@ import (
 	"anthropic-oauth-proxy/messages"
 )
 
-// finale reads a stream to its end and returns the last event. The body must
-// end as HTTP wants it: an answer that is cut off gives an error.
-func finale(client *http.Client, edge string) (string, error) {
+// finale reads a stream to its end and returns the last event; it calls begun
+// after the first one. The body must end as HTTP wants it: an answer that is cut
+// off gives an error.
+func finale(client *http.Client, edge string, begun func()) (string, error) {
 	res, err := client.Post("http://"+edge+"/v1/messages?stream=0", "application/json", strings.NewReader("{}"))
 	if err != nil {
 		return "", err
@@ -30,29 +31,35 @@ func finale(client *http.Client, edge string) (string, error) {
 		if err != nil {
 			return lastEvent, err
 		}
+		if lastEvent == "" {
+			begun()
+		}
 		lastEvent = event
 	}
 }
 
-// watchers opens streams, over HTTP/1.1 and HTTP/2 in turn, and returns what
-// each ended with.
-func (s *stage) watchers(u *ticker, streams int) (ends func() []string) {
+// watchers opens streams, over HTTP/1.1 and HTTP/2 in turn, waits for the first
+// event of each, and returns what each ended with.
+func (s *stage) watchers(streams int) (ends func() []string) {
 	s.t.Helper()
 	var h2 http.Protocols
 	h2.SetUnencryptedHTTP2(true)
 	transports := []*http.Transport{{}, {Protocols: &h2}}
 	all := make([]string, streams)
-	var reading sync.WaitGroup
+	var reading, begun sync.WaitGroup
+	begun.Add(streams)
 	for i := range streams {
 		reading.Go(func() {
-			event, err := finale(&http.Client{Transport: transports[i%2]}, s.edge)
+			begin := sync.OnceFunc(begun.Done)
+			defer begin()
+			event, err := finale(&http.Client{Transport: transports[i%2]}, s.edge, begin)
 			if err != nil {
 				event = fmt.Sprintf("broken: %v after %q", err, event)
 			}
 			all[i] = event
 		})
 	}
-	s.eventually("every stream has begun", func() bool { return u.begun.Load() == int64(streams) })
+	begun.Wait()
 	return func() []string {
 		reading.Wait()
 		for _, t := range transports {
@@ -65,7 +72,7 @@ func (s *stage) watchers(u *ticker, streams int) (ends func() []string) {
 func TestADrainLetsStreamsFinish(t *testing.T) {
 	api := newTicker(t, 10*time.Millisecond)
 	s := start(t, setting{upstream: api.URL, proxy: "drain_timeout_secs = 60"})
-	ends := s.watchers(api, 10)
+	ends := s.watchers(10)
 	s.shutdown("terminated")
 	s.await(messages.Draining)
 	if code, body := s.page("/readyz"); code != http.StatusServiceUnavailable {
@@ -135,7 +142,7 @@ func TestStreamsThatAreCutAreTold(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			api := newTicker(t, 5*time.Millisecond)
 			s := start(t, setting{upstream: api.URL, proxy: tc.patience})
-			ends := s.watchers(api, streams)
+			ends := s.watchers(streams)
 			order := s.watchPorts()
 			began := time.Now()
 			s.shutdown("terminated")
