@@ -53,7 +53,7 @@ func New(
 		state:   state,
 		step:    lifecycle.Machine.Step,
 		machine: machine,
-		report:  reporter{log: log, expected: opts.Hostname, was: machine.State()},
+		report:  reporter{log: log, expected: opts.Hostname, was: machine.State(), told: machine.State().Tailnet},
 	}
 }
 

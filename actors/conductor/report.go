@@ -33,6 +33,7 @@ const (
 	fieldHostname  = "hostname"
 	fieldIP        = "ip"
 	fieldExpected  = "expected"
+	fieldUnlogged  = "changes_unlogged"
 	fieldRemedy    = "remedy"
 	fieldWaited    = "waited"
 	fieldBudget    = "budget"
@@ -43,12 +44,17 @@ const (
 const firstReport = time.Second
 
 // reporter writes at most one line of each kind per change of the state, and
-// none for a repetition. It belongs to the conductor's goroutine.
+// none for a repetition. A tailnet that flaps is told of now and then, with the
+// number of changes left out; its last word always comes. It belongs to the
+// conductor's goroutine.
 type reporter struct {
 	log      zerolog.Logger
 	expected string
 
 	was      messages.State
+	told     messages.TailnetStatus // in the last line about the tailnet
+	unlogged int                    // changes of the tailnet since then
+	lines    allowance
 	hostname string        // the node's name when it last had one
 	reportAt time.Duration // of the wait for the tailnet
 }
@@ -57,11 +63,14 @@ type reporter struct {
 func (r *reporter) changes(m lifecycle.Machine) {
 	was, is := r.was, m.State()
 	r.was = is
+	if !sameTailnet(was.Tailnet, is.Tailnet) {
+		r.unlogged++
+	}
 	// While the start waits for the tailnet, the report of the waiting tells
 	// each change, with the remedy.
 	if is.Phase == messages.ConnectingTailnet && was.Phase == messages.ConnectingTailnet {
-		r.waiting(was, is, m.Limits().ConnectTimeout)
-	} else if !sameTailnet(was.Tailnet, is.Tailnet) {
+		r.waiting(is, m.Limits().ConnectTimeout)
+	} else if !sameTailnet(r.told, is.Tailnet) && r.lines.take(is.TickedAt) {
 		r.tailnet(is.Tailnet)
 	}
 	r.name(is.Tailnet.Hostname)
@@ -105,17 +114,19 @@ func (r *reporter) tailnet(t messages.TailnetStatus) {
 	for i, imp := range t.Impaired {
 		impaired[i] = string(imp)
 	}
-	r.log.WithLevel(level).Str(fieldEvent, eventTailnet).
+	r.log.WithLevel(level).Str(fieldEvent, eventTailnet).Int(fieldUnlogged, r.unlogged-1).
 		Str(fieldLink, string(t.Link)).Str(fieldReason, string(t.Reason)).Str(fieldDetail, t.Detail).
 		Strs(fieldImpaired, impaired).Str(fieldHostname, t.Hostname).Str(fieldIP, t.IP).Msg(sentence)
+	r.told, r.unlogged = t, 0
 }
 
 // waiting reports at 1, 2, 4, 8 … seconds, and whenever the reason changes.
-func (r *reporter) waiting(was, is messages.State, budget time.Duration) {
+func (r *reporter) waiting(is messages.State, budget time.Duration) {
 	waited := is.TickedAt.Sub(is.Since)
-	if waited < r.reportAt && is.Tailnet.Reason == was.Tailnet.Reason {
+	if waited < r.reportAt && (is.Tailnet.Reason == r.told.Reason || !r.lines.take(is.TickedAt)) {
 		return
 	}
+	r.told, r.unlogged = is.Tailnet, 0
 	for r.reportAt <= waited {
 		r.reportAt *= 2
 	}

@@ -174,3 +174,37 @@ func TestFlappingIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// One that flaps as fast as the watcher looks must not fill the log; what it
+// settles on is told all the same.
+func TestFastFlappingIsToldOfNowAndThen(t *testing.T) {
+	play(t, func(s *stage) {
+		s.send(on, up(), ready)
+		s.lines("")
+		const changes, apart, seconds = 60 * 20, 50 * time.Millisecond, 60
+		for i := range changes {
+			ev := up()
+			if i%2 == 0 {
+				ev = down(messages.ReasonRefused)
+			}
+			s.send(ev)
+			s.pass(apart)
+		}
+		s.send(down(messages.ReasonStopped))
+		s.pass(2 * time.Second)
+		lines := s.lines(eventTailnet)
+		if n := len(lines); n < seconds || n > lineBurst+seconds+2 {
+			t.Errorf("%d changes made %d lines", changes, n)
+		}
+		told := len(lines)
+		for _, l := range lines {
+			told += int(l[fieldUnlogged].(float64))
+		}
+		if told != changes+1 {
+			t.Errorf("the lines tell of %d changes, there were %d", told, changes+1)
+		}
+		if last := lines[len(lines)-1]; last[fieldReason] != string(messages.ReasonStopped) {
+			t.Errorf("the last word is %v", last)
+		}
+	})
+}
