@@ -12,8 +12,6 @@ MODULES := . test test/k8s
 CACHE   := $(CURDIR)/.cache
 COUNT   ?= 1
 
-export CGO_ENABLED ?= 0
-
 .PHONY: run build test lint deps tools check-size soak fuzz bench demo test-tailnet test-clients \
         test-manifests test-alerts test-cluster image clean help
 
@@ -24,7 +22,7 @@ run: build ## start the proxy on 127.0.0.1:8080, admin pages on 127.0.0.1:9090
 	./$(BINARY)
 
 build: ## build the static binary and check that it stays under 15 MB
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/$(BINARY)
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/$(BINARY)
 	@$(MAKE) --no-print-directory check-size
 
 check-size:
@@ -32,9 +30,9 @@ check-size:
 	@! ldd $(BINARY) >/dev/null 2>&1 || { echo "$(BINARY) is not static"; exit 1; }
 
 test: deps lint build ## lint, then every test of every module with -race
-	CGO_ENABLED=1 go test -race ./...
-	cd test && CGO_ENABLED=1 go test -race -timeout 20m ./...
-	cd test/k8s && CGO_ENABLED=1 go test -race -timeout 20m ./...
+	go test -race ./...
+	cd test && go test -race -timeout 20m ./...
+	cd test/k8s && go test -race -timeout 20m ./...
 
 deps: ## install what the tests need beside Go (apt, as root)
 	./.ci/deps
@@ -51,10 +49,10 @@ lint: tools ## gofmt, vet, staticcheck, actionlint, shellcheck
 	shellcheck k8s/preflight k8s/verify .ci/run .ci/deps
 
 test-clients: ## only the SDKs, the claude command and the black-box tests
-	cd test && CGO_ENABLED=1 go test -race -count=$(COUNT) ./clients/...
+	cd test && go test -race -count=$(COUNT) ./clients/...
 
 test-tailnet: ## only the tests against a real tailscaled; COUNT=20 repeats them
-	cd test && CGO_ENABLED=1 go test -race -timeout 90m -count=$(COUNT) ./tailnet/...
+	cd test && go test -race -timeout 90m -count=$(COUNT) ./tailnet/...
 
 test-manifests: deps ## manifests, policy, alerts, dashboard, scripts
 	cd test/k8s && go test -count=$(COUNT) ./...
@@ -69,8 +67,8 @@ demo: ## a tailnet on this machine, broken and mended before your eyes
 	cd test && go run ./tailnet/demo
 
 soak: build ## the long versions of the load and fault tests
-	SOAK=1 CGO_ENABLED=1 go test -race -count=1 -timeout 60m ./supervisor/...
-	cd test && SOAK=1 CGO_ENABLED=1 go test -count=1 -timeout 60m ./clients/...
+	SOAK=1 go test -race -count=1 -timeout 60m ./supervisor/...
+	cd test && SOAK=1 go test -count=1 -timeout 60m ./clients/...
 
 fuzz: ## each fuzz test for half a minute
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

@@ -29,7 +29,9 @@ var Tailscaled = sync.OnceValues(func() (string, error) {
 	}
 	path := filepath.Join(dir, "tailscaled")
 	// The go command knows when there is nothing to do.
-	out, err := exec.Command("go", "build", "-o", path, "tailscale.com/cmd/tailscaled").CombinedOutput()
+	cmd := exec.Command("go", "build", "-o", path, "tailscale.com/cmd/tailscaled")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // one build for tests and demo alike
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build tailscaled: %w\n%s", err, out)
 	}
