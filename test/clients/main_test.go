@@ -49,6 +49,14 @@ func start(t testing.TB, so sim.Options, ho harness.Options) *pair {
 			t.Fatal(err)
 		}
 	}
+	p := startProxy(t, ho)
+	p.api = api
+	return p
+}
+
+// startProxy runs the service alone, with an upstream of the caller's.
+func startProxy(t testing.TB, ho harness.Options) *pair {
+	t.Helper()
 	proxy := harness.Start(t, ho)
 	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 256}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -56,7 +64,7 @@ func start(t testing.TB, so sim.Options, ho harness.Options) *pair {
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &pair{api, proxy, client}
+	return &pair{proxy: proxy, client: client}
 }
 
 const streamRequest = `{"model":"claude-sim-1","max_tokens":64,"stream":true,"messages":[{"role":"user","content":"hello"}]}`

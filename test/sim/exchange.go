@@ -46,6 +46,9 @@ func (x *exchange) run() {
 	default:
 		x.json()
 	}
+	if x.plan.Early && x.r.ProtoMajor == 1 && x.rec.readBody(x.r.Body) != nil {
+		x.rec.Outcome = Cancelled
+	}
 }
 
 // headers sets what every answer has, and sends the 103 if there is one.

@@ -30,7 +30,9 @@ type Plan struct {
 	CRLF bool
 	// Stream answers with SSE whatever the request asks for.
 	Stream bool
-	// Early answers before the request's body is read, and never reads it.
+	// Early answers before the request's body is read. Over HTTP/1.1 the body
+	// is read before the answer's last chunk, see [EarlyAPI] for a harder case;
+	// over HTTP/2 it is never read and the stream is reset without an error.
 	Early bool
 	// Hang sends nothing at all until the client leaves.
 	Hang bool
