@@ -1,0 +1,144 @@
+package clients
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"anthropic-oauth-proxy/test/harness"
+	"anthropic-oauth-proxy/test/sim"
+)
+
+// openStreams starts n streams and reads one event of each, so that they are
+// known to run.
+func (p *pair) openStreams(t *testing.T, n int, plan sim.Plan) []*bufio.Reader {
+	t.Helper()
+	readers := make([]*bufio.Reader, n)
+	for i := range readers {
+		plan.Name = fmt.Sprintf("stream-%d", i)
+		p.api.Release(plan.Name, 1)
+		res := p.post(t, t.Context(), plan, streamRequest)
+		readers[i] = bufio.NewReader(res.Body)
+		if got, err := readEvent(readers[i]); got != sim.Events(3)[0] {
+			t.Fatalf("first event of stream %d: %q, %v", i, got, err)
+		}
+	}
+	return readers
+}
+
+// drain sends SIGTERM and waits until the service says that it drains.
+func (p *pair) drain(t *testing.T) {
+	t.Helper()
+	p.proxy.Signal(syscall.SIGTERM)
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		status, body, err := p.proxy.AdminGet("/health")
+		if err != nil {
+			t.Fatalf("the admin server left before the streams: %v", err)
+		}
+		if status == http.StatusServiceUnavailable && strings.Contains(body, `"status":"draining"`) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("the service never said that it drains")
+}
+
+// exit waits for the process and checks that it ended cleanly.
+func (p *pair) exit(t *testing.T) {
+	t.Helper()
+	await(t, "exit", p.proxy.Exited())
+	if code := p.proxy.ExitCode(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestDrainLetsStreamsFinish(t *testing.T) {
+	p := start(t, sim.Options{}, harness.Options{Proxy: "drain_timeout_secs = 60"})
+	streams := p.openStreams(t, 5, sim.Plan{Gated: true})
+	p.drain(t)
+	if status, _, _ := p.proxy.AdminGet("/readyz"); status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz says %d", status)
+	}
+	if status, _, _ := p.proxy.AdminGet("/livez"); status != http.StatusOK {
+		t.Errorf("/livez says %d", status)
+	}
+	before := p.api.Total()
+	answer := raw(t, p.proxy.Addr, "POST /v1/messages HTTP/1.1\r\nHost: ai\r\nContent-Length: 2\r\n\r\n{}")
+	lower := strings.ToLower(answer)
+	for _, want := range []string{"http/1.1 503 ", "\r\nretry-after: ", "\r\nx-should-retry: true\r\n", "\r\nconnection: close\r\n", `"type":"overloaded_error"`, `"request_id":"req_`} {
+		if !strings.Contains(lower, want) {
+			t.Errorf("the refusal lacks %q:\n%s", want, answer)
+		}
+	}
+	if n := p.api.Total() - before; n != 0 {
+		t.Errorf("%d refused requests reached the API", n)
+	}
+	for i, r := range streams {
+		p.api.Release(fmt.Sprintf("stream-%d", i), 100)
+		rest, err := io.ReadAll(r)
+		if err != nil || string(rest) != strings.Join(sim.Events(3)[1:], "") {
+			t.Errorf("stream %d: %v, got %q", i, err, rest)
+		}
+	}
+	p.exit(t)
+}
+
+func TestDrainDeadlineEndsStreams(t *testing.T) {
+	p := start(t, sim.Options{}, harness.Options{Proxy: "drain_timeout_secs = 0.5"})
+	streams := p.openStreams(t, 5, sim.Plan{Gated: true})
+	broken := p.post(t, t.Context(), sim.Plan{Name: "gzip", Gzip: true, Stall: true, CutAfter: 2}, streamRequest)
+	p.proxy.Signal(syscall.SIGTERM)
+	for i, r := range streams {
+		checkErrorEvent(t, i, r)
+	}
+	if _, err := io.ReadAll(broken.Body); err == nil {
+		t.Error("half a gzip stream ended cleanly")
+	}
+	p.exit(t)
+	for i := range streams {
+		rec := p.recorded(t, fmt.Sprintf("stream-%d", i))
+		await(t, "cancel", rec.Ended())
+		if rec.Outcome != sim.Cancelled {
+			t.Errorf("stream %d ended as %s upstream", i, rec.Outcome)
+		}
+	}
+}
+
+// checkErrorEvent reads what must be one error event and a clean end.
+func checkErrorEvent(t *testing.T, i int, r *bufio.Reader) {
+	t.Helper()
+	rest, err := io.ReadAll(r)
+	text := string(rest)
+	if err != nil || !strings.HasPrefix(text, "event: error\ndata: {\"type\":\"error\",") || strings.Count(text, "\n\n") != 1 || !strings.HasSuffix(text, "\n\n") {
+		t.Errorf("stream %d: %v, ended with %q", i, err, text)
+	}
+}
+
+func TestSecondSignalEndsTheDrain(t *testing.T) {
+	p := start(t, sim.Options{}, harness.Options{Proxy: "drain_timeout_secs = 3600"})
+	streams := p.openStreams(t, 3, sim.Plan{Gated: true})
+	p.drain(t)
+	p.proxy.Signal(syscall.SIGTERM)
+	for i, r := range streams {
+		checkErrorEvent(t, i, r)
+	}
+	p.exit(t)
+}
+
+func TestIdleServiceStopsAtOnce(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		p := start(t, sim.Options{}, harness.Options{Proxy: "drain_timeout_secs = 3600"})
+		res := p.post(t, t.Context(), sim.Plan{}, streamRequest)
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			t.Fatal(err)
+		}
+		p.proxy.Signal(sig)
+		p.exit(t)
+	}
+}
