@@ -44,6 +44,7 @@ type options struct {
 	rules  []headers.Rule
 	places int
 	queue  time.Duration
+	pipes  bool // the client's side is in memory, for tests in a bubble of time
 }
 
 // rig is a proxy on loopback in front of an API.
@@ -53,6 +54,8 @@ type rig struct {
 	pool    *upstream.Pool
 	server  *http.Server
 	addr    string
+	reach   func() (net.Conn, error) // dials the proxy
+	wait    time.Duration
 	journal *journal
 	metrics *telemetry.Metrics
 }
@@ -84,14 +87,14 @@ func newRig(t testing.TB, o options) *rig {
 			_, _ = io.WriteString(w, "local")
 		})},
 	})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	r.wait = patience
+	if o.pipes {
+		r.wait = 24 * time.Hour
 	}
+	ln := r.listen(o.pipes)
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	r.addr = ln.Addr().String()
 	r.server = &http.Server{
 		Handler: r.handler, Protocols: &protocols, DisableGeneralOptionsHandler: true, ConnContext: ConnContext,
 		ErrorLog: telemetry.StandardLog(r.handler.Log, "edge"), ReadHeaderTimeout: patience,
@@ -112,6 +115,9 @@ func newRig(t testing.TB, o options) *rig {
 		if r.pool != nil {
 			r.pool.Close()
 		}
+		if o.pipes {
+			time.Sleep(time.Second) // virtual: see TestMain
+		}
 		if got := r.handler.replay.left.Load(); got != replayBudget {
 			t.Errorf("replay budget: %d bytes are lost", replayBudget-got)
 		}
@@ -119,21 +125,96 @@ func newRig(t testing.TB, o options) *rig {
 	return r
 }
 
+func (r *rig) listen(pipes bool) net.Listener {
+	r.t.Helper()
+	if pipes {
+		p := newPipes()
+		r.addr, r.reach = "proxy.test", p.dial
+		return p
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.addr = ln.Addr().String()
+	r.reach = func() (net.Conn, error) { return net.Dial("tcp", r.addr) }
+	return ln
+}
+
+// pipes is a listener in memory.
+type pipes struct {
+	c      chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipes() *pipes { return &pipes{c: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.c:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+func (p *pipes) dial() (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.c <- theirs:
+		return ours, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// piped is an API in memory, as scripted is one on sockets.
+func piped(t testing.TB, script func(n int, c net.Conn)) options {
+	p := newPipes()
+	var all sync.WaitGroup
+	all.Go(func() {
+		for n := 1; ; n++ {
+			c, err := p.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer c.Close()
+				script(n, c)
+			})
+		}
+	})
+	t.Cleanup(func() { _ = p.Close(); all.Wait() })
+	o := options{api: &url.URL{Scheme: "http", Host: "api.test"}, pipes: true}
+	o.engine.Dial = func(context.Context, string, string) (net.Conn, error) { return p.dial() }
+	return o
+}
+
 // dial opens a client's connection, closed with the test.
 func (r *rig) dial() *client {
 	r.t.Helper()
-	c, err := net.Dial("tcp", r.addr)
+	c, err := r.reach()
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(patience))
-	return &client{TCPConn: c.(*net.TCPConn), t: r.t, br: bufio.NewReader(c)}
+	if _, real := c.(*net.TCPConn); real {
+		_ = c.SetDeadline(time.Now().Add(patience))
+	}
+	return &client{Conn: c, t: r.t, br: bufio.NewReader(c)}
 }
 
 // client speaks HTTP/1.1 by hand.
 type client struct {
-	*net.TCPConn
+	net.Conn
 	t  testing.TB
 	br *bufio.Reader
 }
@@ -176,9 +257,12 @@ func (r *rig) client(http1 bool) *http.Client {
 	var p http.Protocols
 	p.SetHTTP1(http1)
 	p.SetUnencryptedHTTP2(!http1)
-	tr := &http.Transport{Protocols: &p, DisableCompression: true, MaxIdleConnsPerHost: 64, ExpectContinueTimeout: patience}
+	tr := &http.Transport{
+		Protocols: &p, DisableCompression: true, MaxIdleConnsPerHost: 64, ExpectContinueTimeout: patience,
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return r.reach() },
+	}
 	r.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: patience}
+	return &http.Client{Transport: tr}
 }
 
 func (r *rig) url(path string) string { return "http://" + r.addr + path }
@@ -189,7 +273,7 @@ func (r *rig) record() line {
 	select {
 	case l := <-r.journal.records:
 		return l
-	case <-time.After(patience):
+	case <-time.After(r.wait):
 		r.t.Fatal("no access-log line was written")
 		return line{}
 	}

@@ -50,9 +50,9 @@ func (x *exchange) prepareBody() error {
 	return nil
 }
 
-// watchClient replaces the context that ends when the client leaves. A read of
-// an HTTP/1.1 connection that we interrupt looks to net/http as if it had; from
-// then on only a failed write tells.
+// watchClient replaces the context that ends when the client leaves. When we
+// interrupt a read of an HTTP/1.1 connection, net/http believes that it did;
+// from then on only a failed write tells.
 func (x *exchange) watchClient(s *streamBody) {
 	client := x.r.Context()
 	ctx, leave := context.WithCancelCause(context.WithoutCancel(client))
@@ -81,6 +81,7 @@ func (x *exchange) readAhead(s *streamBody, n int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
+		x.client = context.WithoutCancel(x.client) // see watchClient
 		return errClientStalled
 	}
 	return bodyError(err)

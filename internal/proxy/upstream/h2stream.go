@@ -17,11 +17,12 @@ type h2Stream struct {
 	conn *h2Conn
 	id   uint32
 	news chan struct{}
-	head bool // the request was a HEAD: the answer has no content
+	bare bool // the answer has no content, whatever its head says
 
 	interim    []interimHead
 	res        *Response
-	buf        []byte // received, not yet read; from off
+	trailer    http.Header // becomes the response's at its end
+	buf        []byte      // received, not yet read; from off
 	off        int
 	ended      bool // the API has ended its side
 	gone       bool // the connection has forgotten the stream
@@ -87,7 +88,7 @@ func (s *h2Stream) headers(f *http2.MetaHeadersFrame) error {
 		if !f.StreamEnded() || len(f.PseudoFields()) > 0 {
 			return bad
 		}
-		s.res.Trailer = headerOf(f)
+		s.trailer = headerOf(f)
 		return s.end()
 	}
 	status, err := strconv.Atoi(f.PseudoValue("status"))
@@ -118,9 +119,10 @@ func (s *h2Stream) final(f *http2.MetaHeadersFrame, status int) error {
 			return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
 		}
 		res.ContentLength = int64(n)
-		if !s.head && status != http.StatusNoContent && status != http.StatusNotModified {
-			s.left = int64(n)
-		}
+		s.left = int64(n)
+	}
+	if s.bare = s.bare || status == http.StatusNoContent || status == http.StatusNotModified; s.bare {
+		s.left = 0
 	}
 	res.Trailer = announced(res.Header)
 	s.res = res
@@ -166,6 +168,10 @@ func (s *h2Stream) receive(f *http2.DataFrame, size int) error {
 		s.left -= int64(len(data))
 	}
 	s.returned(size - len(data))
+	if s.off > 0 && len(s.buf)+len(data) > cap(s.buf) {
+		s.buf = s.buf[:copy(s.buf, s.buf[s.off:])]
+		s.off = 0
+	}
 	s.buf = append(s.buf, data...)
 	if f.StreamEnded() {
 		return s.end()
@@ -204,7 +210,9 @@ func (s *h2Stream) await(ctx context.Context, interim func(int, http.Header)) (*
 		}
 		switch {
 		case res != nil:
-			s.out.goOn()
+			if res.Status < 300 {
+				s.out.goOn() // a refusal does not want the content that it was asked about
+			}
 			return res, nil
 		case err != nil:
 			return nil, err
@@ -289,6 +297,9 @@ func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 		switch {
 		case s.ended:
 			over, err = true, io.EOF
+			if s.trailer != nil {
+				s.res.Trailer = s.trailer
+			}
 		case s.err != nil:
 			over, err = true, s.err
 		}
