@@ -16,7 +16,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// h2peer is the API's end of an HTTP/2 connection, played frame by frame.
+// h2peer is an end of an HTTP/2 connection, played frame by frame.
 type h2peer struct {
 	*http2.Framer
 	conn net.Conn
@@ -45,10 +45,7 @@ func h2scripted(t testing.TB, script func(n int, p *h2peer)) options {
 		if _, err := io.ReadFull(secure, preface); err != nil {
 			return
 		}
-		p := &h2peer{Framer: http2.NewFramer(secure, secure), conn: c}
-		p.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-		p.enc = hpack.NewEncoder(&p.buf)
-		if p.WriteSettings() == nil {
+		if p := newH2Peer(secure); p.WriteSettings() == nil {
 			script(n, p)
 		}
 	})
@@ -58,6 +55,13 @@ func h2scripted(t testing.TB, script func(n int, p *h2peer)) options {
 	o := options{api: &url.URL{Scheme: "https", Host: u.Host}}
 	o.engine.TLS = &tls.Config{RootCAs: roots}
 	return o
+}
+
+func newH2Peer(c net.Conn) *h2peer {
+	p := &h2peer{Framer: http2.NewFramer(c, c), conn: c}
+	p.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	p.enc = hpack.NewEncoder(&p.buf)
+	return p
 }
 
 // next returns the next frame that is not housekeeping, which it answers; nil

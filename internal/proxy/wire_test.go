@@ -1,0 +1,413 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http2"
+
+	"anthropic-oauth-proxy/internal/proxy/headers"
+)
+
+// mirror answers each request with a fixed answer and hands out what arrived,
+// byte for byte.
+func mirror(t testing.TB, answer string) (options, chan string) {
+	heads := make(chan string, 16)
+	api := scripted(t, func(_ int, c net.Conn) {
+		br := bufio.NewReader(c)
+		for {
+			head, err := readHead(br)
+			if err != nil {
+				return
+			}
+			heads <- head
+			if _, err := io.WriteString(c, answer); err != nil {
+				return
+			}
+		}
+	})
+	return options{api: api}, heads
+}
+
+var targets = []struct{ sent, want string }{
+	{"/v1/messages?beta=true", "/v1/messages?beta=true"},
+	{"//a/../b", "//a/../b"},
+	{"//a|b", "//a|b"},
+	{"/a%2Fb/%2e%2e", "/a%2Fb/%2e%2e"},
+	{"/x?a;b&c=;", "/x?a;b&c=;"},
+	{"/x?", "/x?"},
+	{"/?", "/?"},
+	{"/ü/日本", "/ü/日本"},
+	{"/a{b}^\"<>\\`", "/a{b}^\"<>\\`"},
+	{"/%zz", "/%zz"},
+	{"/a#b", "/a#b"},
+	{"/./..//", "/./..//"},
+	{"/healthy", "/healthy"},
+	{"/health/", "/health/"},
+	{"http://evil.example/v1/x?y", "/v1/x?y"},
+	{"http://evil.example", "/"},
+	{"http://evil.example?q", "/?q"},
+	{"https://user@evil.example:99/a//b", "/a//b"},
+}
+
+// The API gets the client's target byte for byte.
+func TestTargets(t *testing.T) {
+	t.Run("http1", func(t *testing.T) {
+		o, heads := mirror(t, "HTTP/1.1 204 No Content\r\n\r\n")
+		r := newRig(t, o)
+		for _, tc := range targets {
+			c := r.dial()
+			c.send("GET %s HTTP/1.1\r\nHost: x\r\n\r\n", tc.sent)
+			res := c.head("GET")
+			if res.StatusCode == 400 && strings.Contains(tc.sent, "%zz") {
+				continue // net/http refuses it before we see it
+			}
+			line, _, _ := strings.Cut(<-heads, "\r\n")
+			if want := "GET " + tc.want + " HTTP/1.1"; line != want {
+				t.Errorf("%s: the API got %q, want %q", tc.sent, line, want)
+			}
+		}
+		c := r.dial()
+		c.send("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+		if line, _, _ := strings.Cut(<-heads, "\r\n"); line != "OPTIONS * HTTP/1.1" {
+			t.Errorf("*: the API got %q", line)
+		}
+	})
+	t.Run("h2", func(t *testing.T) {
+		paths := make(chan string, 16)
+		r := newRig(t, h2scripted(t, func(_ int, p *h2peer) {
+			for {
+				req, ok := p.request()
+				if !ok {
+					return
+				}
+				paths <- req.fields[":path"]
+				p.head(req.id, true, ":status", "204")
+			}
+		}))
+		for _, tc := range targets {
+			c := r.dial()
+			c.send("GET %s HTTP/1.1\r\nHost: x\r\n\r\n", tc.sent)
+			if res := c.head("GET"); res.StatusCode == 400 && strings.Contains(tc.sent, "%zz") {
+				continue
+			}
+			if got := <-paths; got != tc.want {
+				t.Errorf("%s: the API got %q, want %q", tc.sent, got, tc.want)
+			}
+		}
+		c := r.dial()
+		c.send("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+		if got := <-paths; got != "*" {
+			t.Errorf("*: the API got %q", got)
+		}
+	})
+}
+
+// What cannot be forwarded is refused and never reaches the API.
+func TestTargetsRefused(t *testing.T) {
+	o, heads := mirror(t, "HTTP/1.1 204 No Content\r\n\r\n")
+	r := newRig(t, o)
+	for _, line := range []string{"CONNECT evil.example:443", "CONNECT /x", "GET *", "GET evil.example", "GET mailto:x"} {
+		c := r.dial()
+		c.send("%s HTTP/1.1\r\nHost: x\r\n\r\n", line)
+		if res := c.head("GET"); res.StatusCode != 400 {
+			t.Errorf("%s: status %d, want 400", line, res.StatusCode)
+		}
+	}
+	for _, f := range [][]string{
+		{":method", "GET", ":path", "/a b"},
+		{":method", "GET", ":path", "/a\tb"},
+		{":method", "GET / HTTP/1.1", ":path", "/a"},
+		{":method", "GET", ":path", "/a HTTP/1.1 x"},
+	} {
+		p := r.h2peer()
+		p.head(1, true, append(f, ":scheme", "http", ":authority", "x")...)
+		if status := p.status(); status != "400" {
+			t.Errorf("HTTP/2 %q: status %q, want 400", f, status)
+		}
+	}
+	select {
+	case head := <-heads:
+		t.Errorf("the API got %q", head)
+	default:
+	}
+}
+
+// h2peer is a client that speaks HTTP/2 frame by frame.
+func (r *rig) h2peer() *h2peer {
+	c := r.dial()
+	c.send("%s", http2.ClientPreface)
+	p := newH2Peer(c)
+	if err := p.WriteSettings(); err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
+
+// status waits for the final head of an answer; empty when its stream or
+// connection ended first.
+func (p *h2peer) status() string {
+	for {
+		switch f := p.next().(type) {
+		case nil, *http2.RSTStreamFrame:
+			return ""
+		case *http2.MetaHeadersFrame:
+			if s := f.PseudoValue("status"); s >= "200" {
+				return s
+			}
+		}
+	}
+}
+
+func rule(t testing.TB, name, value, mode string) headers.Rule {
+	t.Helper()
+	r, err := headers.NewRule(name, value, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// Nothing is added to a request but the rules' headers and the API's Host, and
+// nothing taken away but what belongs to the hop or tells about the tailnet.
+func TestRequestHeadersOnTheWire(t *testing.T) {
+	o, heads := mirror(t, "HTTP/1.1 204 No Content\r\n\r\n")
+	o.rules = []headers.Rule{rule(t, headers.BetaName, headers.OAuthMember, ""), rule(t, "x-team", "blue", "")}
+	r := newRig(t, o)
+	for _, tc := range []struct{ name, sent, want string }{
+		{"nothing", "", ""},
+		{"unknown ones pass", "Anthropic-Future: 1\r\nX-Claude-Code-Anything: a\r\nAccept-Encoding: zstd\r\n", "Accept-Encoding: zstd|Anthropic-Future: 1|X-Claude-Code-Anything: a"},
+		{"lines keep their order", "X-A: 2\r\nX-A: 1\r\nX-A: 3\r\n", "X-A: 2|X-A: 1|X-A: 3"},
+		{"credentials", "Authorization: Bearer t\r\nX-Api-Key: k\r\nCookie: a=b; c=d\r\n", "Authorization: Bearer t|Cookie: a=b; c=d|X-Api-Key: k"},
+		{"hop by hop", "Connection: keep-alive\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\n", ""},
+		{"named by Connection", "Connection: close, X-Private , authorization\r\nX-Private: 1\r\nAuthorization: Bearer t\r\nX-Kept: 1\r\n", "X-Kept: 1"},
+		{"named, but ours", "Connection: x-team, Anthropic-Beta\r\nX-Team: red\r\nAnthropic-Beta: mine\r\n", ""},
+		{"an upgrade", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n", "Sec-Websocket-Key: k"},
+		{"h2c upgrade", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", ""},
+		{"the tailnet", "Tailscale-User-Login: a\r\nTailscale-Anything: b\r\nX-Forwarded-For: 1\r\nX-Forwarded-Host: h\r\nForwarded: for=1\r\nVia: 1.1 x\r\nX-Real-Ip: 1\r\n", ""},
+	} {
+		c := r.dial()
+		c.send("GET / HTTP/1.1\r\nHost: client.example\r\n%s\r\n", tc.sent)
+		if res := c.head("GET"); res.StatusCode != 204 {
+			t.Errorf("%s: status %d", tc.name, res.StatusCode)
+		}
+		lines := strings.Split(strings.TrimSuffix(<-heads, "\r\n\r\n"), "\r\n")[1:]
+		want := []string{"Host: " + o.api.Host, "Anthropic-Beta: " + headers.OAuthMember, "X-Team: blue"}
+		if tc.want != "" {
+			want = append(want, strings.Split(tc.want, "|")...)
+		}
+		byName := func(a, b string) int {
+			return strings.Compare(a[:strings.Index(a, ":")], b[:strings.Index(b, ":")])
+		}
+		slices.SortStableFunc(lines, byName)
+		slices.SortStableFunc(want, byName)
+		if !slices.Equal(lines, want) {
+			t.Errorf("%s: the API got\n%q, want\n%q", tc.name, lines, want)
+		}
+	}
+}
+
+// Nothing is added to an answer but its request id.
+func TestAnswerHeadersOnTheWire(t *testing.T) {
+	for _, tc := range []struct{ name, method, sent, want string }{
+		{"bare", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "Content-Length: 1"},
+		{"all kinds", "GET", "HTTP/1.1 429 Slow\r\nContent-Length: 1\r\nRequest-Id: req_1\r\nRetry-After-Ms: 5\r\nX-A: 2\r\nX-A: 1\r\nContent-Type: text/event-stream; charset=utf-8\r\nDate: yesterday\r\nServer: s\r\nVia: 1.1 g\r\n\r\nx",
+			"Content-Length: 1|Content-Type: text/event-stream; charset=utf-8|Date: yesterday|Request-Id: req_1|Retry-After-Ms: 5|Server: s|Via: 1.1 g|X-A: 2|X-A: 1"},
+		{"hop by hop", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\nProxy-Authenticate: x\r\nUpgrade: h2c\r\n\r\nx", "Content-Length: 1"},
+		{"compressed", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Encoding: gzip\r\n\r\nx", "Content-Encoding: gzip|Content-Length: 1"},
+		{"redirect", "GET", "HTTP/1.1 307 T\r\nContent-Length: 0\r\nLocation: http://elsewhere/\r\n\r\n", "Content-Length: 0|Location: http://elsewhere/"},
+		{"head", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Type: a/b\r\n\r\n", "Content-Length: 1234|Content-Type: a/b"},
+		{"head of a stream", "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", ""},
+		{"no content", "GET", "HTTP/1.1 204 N\r\nX-A: 1\r\n\r\n", "X-A: 1"},
+		{"not modified", "GET", "HTTP/1.1 304 N\r\nEtag: \"x\"\r\n\r\n", "Etag: \"x\""},
+	} {
+		o, _ := mirror(t, tc.sent)
+		r := newRig(t, o)
+		c := r.dial()
+		c.send("%s / HTTP/1.1\r\nHost: x\r\n\r\n", tc.method)
+		head, err := readHead(c.br)
+		if err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		var lines []string
+		ids := 0
+		for _, l := range strings.Split(strings.TrimSuffix(head, "\r\n\r\n"), "\r\n")[1:] {
+			if strings.HasPrefix(l, "X-Proxy-Request-Id: req_") {
+				ids++
+			} else if l != "Transfer-Encoding: chunked" { // the framing is ours
+				lines = append(lines, l)
+			}
+		}
+		slices.SortStableFunc(lines, func(a, b string) int {
+			return strings.Compare(a[:strings.Index(a, ":")], b[:strings.Index(b, ":")])
+		})
+		if got := strings.Join(lines, "|"); got != tc.want || ids != 1 {
+			t.Errorf("%s: got %q with %d ids, want %q", tc.name, got, ids, tc.want)
+		}
+		// The connection is in order: the next answer begins where it should.
+		c.send("%s / HTTP/1.1\r\nHost: x\r\n\r\n", tc.method)
+		if tc.method == "GET" && strings.HasSuffix(tc.sent, "x") {
+			_, _ = c.br.Discard(1)
+		}
+		if head, err := readHead(c.br); err != nil || !strings.HasPrefix(head, "HTTP/1.1 ") {
+			t.Errorf("%s: the next answer begins with %q, %v", tc.name, head, err)
+		}
+	}
+}
+
+// Early hints pass, any number of them, from APIs of either protocol to clients
+// of either; HTTP/1.0 clients do not know them.
+func TestInterimAnswers(t *testing.T) {
+	apis := map[string]func(t *testing.T) options{
+		"plain": func(t *testing.T) options {
+			o, _ := mirror(t, "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\nConnection: x\r\n\r\n"+fine)
+			return o
+		},
+		"tls2": func(t *testing.T) options {
+			var seen tally
+			return h2plays(t, &seen, func(_ int, p *h2peer, req h2request) {
+				p.head(req.id, false, ":status", "102")
+				p.head(req.id, false, ":status", "103", "link", "<a>")
+				p.head(req.id, false, ":status", "200", "content-length", "4")
+				_ = p.WriteData(req.id, true, []byte("fine"))
+			})
+		},
+	}
+	for name, api := range apis {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, api(t))
+			c := r.dial()
+			c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			var got []string
+			for range 2 {
+				res := c.head("GET")
+				got = append(got, fmt.Sprint(res.StatusCode, res.Header))
+			}
+			if want := []string{"102 map[]", "103 map[Link:[<a>]]"}; !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			if res, body := c.answer("GET"); res.StatusCode != 200 || body != "fine" || res.Header.Get("Link") != "" {
+				t.Errorf("then %d %q %v", res.StatusCode, body, res.Header)
+			}
+			c = r.dial()
+			c.send("GET / HTTP/1.0\r\n\r\n")
+			if res, body := c.answer("GET"); res.StatusCode != 200 || body != "fine" {
+				t.Errorf("HTTP/1.0: got %d %q", res.StatusCode, body)
+			}
+			if got, err := post(r.h2c(), r.url("/"), []byte("b")); err != nil || got != "fine" {
+				t.Errorf("HTTP/2: got %q, %v", got, err)
+			}
+		})
+	}
+}
+
+// Nobody asked for another protocol.
+func TestSwitchingProtocolsIsNeverPassedOn(t *testing.T) {
+	var seen tally
+	plain, _ := mirror(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	for name, o := range map[string]options{
+		"plain": plain,
+		"tls2": h2plays(t, &seen, func(_ int, p *h2peer, req h2request) {
+			p.head(req.id, false, ":status", "101")
+			p.answer(req.id, "x")
+		}),
+	} {
+		r := newRig(t, o)
+		c := r.dial()
+		c.send("POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n")
+		if res := c.head("POST"); res.StatusCode != 502 {
+			t.Errorf("%s: status %d, want 502", name, res.StatusCode)
+		}
+	}
+}
+
+// Trailers pass both ways, without what may not go upstream.
+func TestTrailers(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			r := newRig(t, served(t, protocol, func(w http.ResponseWriter, req *http.Request) {
+				body, _ := io.ReadAll(req.Body)
+				w.Header().Set("Trailer", "X-Sum")
+				_, _ = fmt.Fprintf(w, "%s %v", body, req.Trailer)
+				w.(http.Flusher).Flush() // or a length would leave no room for trailers
+				w.Header().Set("X-Sum", "1")
+				w.Header().Set(http.TrailerPrefix+"X-Late", "2")
+			}))
+			for _, http1 := range []bool{true, false} {
+				req, _ := http.NewRequest("POST", r.url("/"), io.MultiReader(strings.NewReader("body")))
+				req.Trailer = http.Header{"X-Client": {"c"}, "Tailscale-User": {"u"}, "X-Forwarded-For": {"f"}}
+				res, err := r.client(http1).Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				if want := "body map[X-Client:[c]]"; err != nil || string(got) != want {
+					t.Errorf("http1=%v: the API got %q, %v; want %q", http1, got, err, want)
+				}
+				if want := "map[X-Late:[2] X-Sum:[1]]"; fmt.Sprint(res.Trailer) != want {
+					t.Errorf("http1=%v: the client got %v, want %s", http1, res.Trailer, want)
+				}
+			}
+		})
+	}
+}
+
+// A client of HTTP/1.0 gets a stream that ends with its connection.
+func TestHTTP10Client(t *testing.T) {
+	o, heads := mirror(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n")
+	r := newRig(t, o)
+	c := r.dial()
+	c.send("POST /x HTTP/1.0\r\nContent-Length: 1\r\n\r\nb")
+	raw, err := io.ReadAll(c.br)
+	if err != nil || strings.Contains(string(raw), "chunked") || !strings.HasSuffix(string(raw), "\r\n\r\nfine") {
+		t.Errorf("got %q, %v", raw, err)
+	}
+	if head := <-heads; !strings.HasPrefix(head, "POST /x HTTP/1.1\r\n") {
+		t.Errorf("the API got %q", head)
+	}
+}
+
+// A client that asks first gets the API's word, not ours.
+func TestExpectContinue(t *testing.T) {
+	for _, tc := range []struct {
+		name, first string
+		want        string
+	}{
+		{"the API permits", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"},
+		{"the API refuses", "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 401 Unauthorized\r\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			api := scripted(t, func(_ int, c net.Conn) {
+				br := bufio.NewReader(c)
+				if head, err := readHead(br); err != nil || !strings.Contains(head, "Expect: 100-continue\r\n") {
+					return
+				}
+				_, _ = io.WriteString(c, tc.first)
+				body := make([]byte, 4)
+				if _, err := io.ReadFull(br, body); err == nil && string(body) == "body" {
+					_, _ = io.WriteString(c, fine)
+				}
+			})
+			r := newRig(t, options{api: api})
+			c := r.dial()
+			c.send("POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+			head, err := readHead(c.br)
+			got := head
+			if strings.Contains(head, " 100 ") {
+				c.send("body")
+				head, err = readHead(c.br)
+				got += head
+			}
+			if err != nil || !strings.HasPrefix(got, tc.want) {
+				t.Errorf("got %q, %v; want %q", got, err, tc.want)
+			}
+		})
+	}
+}
