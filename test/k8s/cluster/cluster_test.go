@@ -97,7 +97,9 @@ func (d *deployment) remove() {
 		d.t.Log(d.diagnosis())
 	}
 	for _, args := range [][]string{
-		{"delete", "namespace", namespace, "--ignore-not-found", "--timeout=60s", "--grace-period=1"},
+		{"delete", "statefulset", "--all"},
+		{"delete", "pods", "--all", "--grace-period=1"}, // nobody waits for a drain here
+		{"delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s"},
 		append([]string{"delete", "persistentvolume", "--ignore-not-found"}, d.volumes...),
 		{"delete", "storageclass", "proxy-cluster-test", "--ignore-not-found"},
 	} {

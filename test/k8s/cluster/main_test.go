@@ -46,6 +46,11 @@ func run(m *testing.M) (int, error) {
 	if !own && os.Getenv("LOAD_IMAGE") == "" {
 		return 1, fmt.Errorf("KUBECONFIG is set but LOAD_IMAGE is not: name the command that loads an image archive into the nodes")
 	}
+	if own {
+		if err := command(lab + "/build.sh"); err != nil {
+			return 1, fmt.Errorf("build lab: %w", err)
+		}
+	}
 	images, err := os.MkdirTemp("", "images-")
 	if err != nil {
 		return 1, err
@@ -66,9 +71,6 @@ func run(m *testing.M) (int, error) {
 func runInLab(lab string) (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, fmt.Errorf("the lab %s needs root", lab)
-	}
-	if err := command(lab + "/build.sh"); err != nil {
-		return 1, fmt.Errorf("build lab: %w", err)
 	}
 	if _, err := os.Stat(labNetwork); err == nil {
 		return 1, fmt.Errorf("a lab is up already: end it with %s/down.sh", lab)
