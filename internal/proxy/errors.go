@@ -125,6 +125,7 @@ func (x *exchange) refuse(v verdict) {
 		_ = x.rc.EnableFullDuplex()
 		v.answer.Close = true
 	}
+	v.answer.Close = v.answer.Close || x.mayHideLength()
 	x.writes.forget()
 	x.writes.renew()
 	if v.answer.Close {
