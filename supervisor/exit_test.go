@@ -3,9 +3,11 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,4 +123,40 @@ func TestShutdownOfAStuckServiceGivesUp(t *testing.T) {
 		}
 	}
 	t.Error("the mailbox has no bound")
+}
+
+// asker asks for the end when the n-th line is logged: at every moment of a
+// asker asks for the end when the n-th line is logged: at every moment of a
+// start that can be told from another.
+type asker struct {
+	lines  atomic.Int64
+	n      int64
+	system func() *System
+}
+
+func (a *asker) Run(*zerolog.Event, zerolog.Level, string) {
+	if a.lines.Add(1) == a.n {
+		_ = a.system().Shutdown(context.Background(), "terminated")
+	}
+}
+
+func TestASignalAtAnyMoment(t *testing.T) {
+	for n := range 5 { // a start is told in five lines
+		t.Run(fmt.Sprint("after line ", n), func(t *testing.T) {
+			var s *stage
+			// The first line is Build's; there is nobody to ask before its end.
+			a := &asker{n: int64(n + 1), system: func() *System { return s.system }}
+			if n == 0 {
+				a.n = -1
+			}
+			s = build(t, setting{hook: a})
+			if n == 0 {
+				s.shutdown("terminated")
+			}
+			s.run()
+			if exit := s.ends(); exit.Code != 0 || !strings.Contains(exit.Message, "terminated") {
+				t.Errorf("ended with %+v", exit)
+			}
+		})
+	}
 }
