@@ -1,0 +1,338 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// A stream that dies after its head ends with an error event where one fits,
+// and breaks everywhere else; it never ends cleanly halfway.
+func TestAStreamThatDies(t *testing.T) {
+	const event, crlf = "data: x\n\n", "data: x\r\n\r\n"
+	for _, tc := range []struct {
+		name, fields, sent string
+		event              bool
+	}{
+		{"between events", "Content-Type: text/event-stream\r\n", event, true},
+		{"between events, with a charset", "Content-Type: Text/Event-Stream; charset=utf-8\r\n", event, true},
+		{"between events, CRLF", "Content-Type: text/event-stream\r\n", crlf, true},
+		{"before the first event", "Content-Type: text/event-stream\r\n", "", true},
+		{"in a line", "Content-Type: text/event-stream\r\n", event + "data: half", false},
+		{"after a line", "Content-Type: text/event-stream\r\n", event + "data: half\n", false},
+		{"after a CRLF line", "Content-Type: text/event-stream\r\n", crlf + "data: half\r\n", false},
+		{"compressed", "Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n", event, false},
+		{"JSON", "Content-Type: application/json\r\n", event, false},
+		{"no type", "", event, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			api := scripted(t, func(_ int, c net.Conn) {
+				if _, err := readHead(bufio.NewReader(c)); err != nil {
+					return
+				}
+				_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\n%sTransfer-Encoding: chunked\r\n\r\n", tc.fields)
+				if tc.sent != "" {
+					_, _ = fmt.Fprintf(c, "%x\r\n%s\r\n", len(tc.sent), tc.sent)
+				}
+			})
+			r := newRig(t, options{api: api})
+			for _, http1 := range []bool{true, false} {
+				res, err := r.client(http1).Get(r.url("/v1/messages"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				rec := r.record()
+				added, kept := strings.CutPrefix(string(body), tc.sent)
+				told := strings.HasPrefix(added, "event: error\ndata: {\"type\":\"error\"") && strings.HasSuffix(added, "}\n\n")
+				switch {
+				case !kept || rec.Outcome != "upstream_cut" || rec.ErrorType != "upstream_cut" || rec.Status != 200:
+					t.Errorf("http1=%v: got %q, record %+v", http1, body, rec)
+				case tc.event && (err != nil || !told):
+					t.Errorf("http1=%v: got %q, %v; want an error event and a clean end", http1, added, err)
+				case !tc.event && (err == nil || added != ""):
+					t.Errorf("http1=%v: got %q, %v; want a broken stream", http1, added, err)
+				}
+			}
+		})
+	}
+}
+
+// Answers that lie about their length, or whose framing breaks, never look
+// whole.
+func TestTruncatedAnswers(t *testing.T) {
+	for name, answer := range map[string]string{
+		"short of its length":     "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n",
+		"chunk without its end":   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\ndata",
+		"chunk without a length":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ndata\r\nzz\r\nCANARY\r\n",
+		"no last chunk":           "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ndata\r\n",
+		"half of the last chunk":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ndata\r\n0\r\n",
+		"garbage after its chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ndataCANARY",
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := scripted(t, func(_ int, c net.Conn) {
+				_, _ = readHead(bufio.NewReader(c))
+				_, _ = io.WriteString(c, answer)
+			})
+			r := newRig(t, options{api: api})
+			res, err := r.http1().Get(r.url("/"))
+			if err == nil {
+				_, err = io.ReadAll(res.Body)
+				_ = res.Body.Close()
+			}
+			if rec := r.record(); err == nil || rec.Outcome != "upstream_cut" {
+				t.Errorf("error %v, outcome %s; want a broken answer, upstream_cut", err, rec.Outcome)
+			}
+			if strings.Contains(r.journal.String(), "CANARY") {
+				t.Error("the API's bytes are in the log")
+			}
+		})
+	}
+}
+
+// Answers that are none become a clean 502, and not a byte of them a log line.
+func TestMalformedAnswers(t *testing.T) {
+	for name, answer := range map[string]string{
+		"garbage":             "CANARY\r\n\r\n",
+		"another protocol":    "SSH-2.0-CANARY\r\n",
+		"binary":              "\x00\x01\x02CANARY",
+		"nothing":             "",
+		"status 000":          "HTTP/1.1 000 CANARY\r\n\r\n",
+		"status 99":           "HTTP/1.1 099 CANARY\r\n\r\n",
+		"status 1000":         "HTTP/1.1 1000 CANARY\r\n\r\n",
+		"negative status":     "HTTP/1.1 -20 CANARY\r\n\r\n",
+		"no status":           "HTTP/1.1 CANARY\r\n\r\n",
+		"bad field":           "HTTP/1.1 200 OK\r\nCANARY\r\n\r\n",
+		"folded field":        "HTTP/1.1 200 OK\r\n CANARY: x\r\n\r\n",
+		"two lengths":         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\nX: CANARY\r\n\r\nab",
+		"negative length":     "HTTP/1.1 200 OK\r\nContent-Length: -1\r\nX: CANARY\r\n\r\n",
+		"length that is none": "HTTP/1.1 200 OK\r\nContent-Length: CANARY\r\n\r\n",
+		"unknown coding":      "HTTP/1.1 200 OK\r\nTransfer-Encoding: CANARY\r\n\r\n",
+		"huge head":           "HTTP/1.1 200 OK\r\nX-CANARY: " + strings.Repeat("x", 300<<10) + "\r\n\r\n",
+		"endless head":        "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-CANARY: y\r\n", 60<<10),
+		"unasked switch":      "HTTP/1.1 101 CANARY\r\nUpgrade: x\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := scripted(t, func(_ int, c net.Conn) {
+				_, _ = readHead(bufio.NewReader(c))
+				_, _ = io.WriteString(c, answer)
+			})
+			r := newRig(t, options{api: api})
+			for _, method := range []string{"POST", "GET"} {
+				c := r.dial()
+				c.send("%s / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", method)
+				res, body := c.answer(method)
+				rec := r.record()
+				if res.StatusCode != 502 || !strings.Contains(body, `"type":"api_error"`) || strings.Contains(body, "CANARY") || rec.Outcome != "upstream_error" {
+					t.Errorf("%s: status %d %q, record %+v; want 502 api_error", method, res.StatusCode, body, rec)
+				}
+			}
+			if strings.Contains(r.journal.String(), "CANARY") {
+				t.Error("the API's bytes are in the log")
+			}
+		})
+	}
+}
+
+func TestMalformedHTTP2Answers(t *testing.T) {
+	for name, do := range map[string]func(p *h2peer, id uint32){
+		"no status":        func(p *h2peer, id uint32) { p.head(id, true, "x", "CANARY") },
+		"status 0":         func(p *h2peer, id uint32) { p.head(id, true, ":status", "0", "x", "CANARY") },
+		"status 99999":     func(p *h2peer, id uint32) { p.head(id, true, ":status", "99999") },
+		"text status":      func(p *h2peer, id uint32) { p.head(id, true, ":status", "CANARY") },
+		"101":              func(p *h2peer, id uint32) { p.head(id, true, ":status", "101") },
+		"103 that ends":    func(p *h2peer, id uint32) { p.head(id, true, ":status", "103") },
+		"upper-case field": func(p *h2peer, id uint32) { p.head(id, true, ":status", "200", "X-CANARY", "x") },
+		"data first":       func(p *h2peer, id uint32) { _ = p.WriteData(id, true, []byte("CANARY")) },
+		"huge head":        func(p *h2peer, id uint32) { p.hugeHead(id, strings.Repeat("CANARY", 60<<10)) },
+		"wrong stream":     func(p *h2peer, _ uint32) { p.head(2, true, ":status", "200") },
+		"unopened stream":  func(p *h2peer, _ uint32) { p.head(99, true, ":status", "200") },
+		"push": func(p *h2peer, id uint32) {
+			_ = p.WritePushPromise(http2.PushPromiseParam{StreamID: id, PromiseID: 2, EndHeaders: true})
+		},
+		"raw garbage": func(p *h2peer, _ uint32) { _, _ = io.WriteString(p.conn, "HTTP/1.1 200 CANARY\r\n\r\n") },
+		"huge frame":  func(p *h2peer, id uint32) { _ = p.WriteRawFrame(0, 0, id, make([]byte, 1<<20)) },
+		"bad hpack":   func(p *h2peer, id uint32) { _ = p.WriteRawFrame(1, 5, id, []byte{0xff, 0xff, 0xff, 0xff, 0xff}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var seen tally
+			o := h2plays(t, &seen, func(_ int, p *h2peer, req h2request) { do(p, req.id) })
+			o.limits.HeaderTimeout = patience / 4
+			r := newRig(t, o)
+			c := r.dial()
+			c.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+			res, body := c.answer("POST")
+			if res.StatusCode != 502 || !strings.Contains(body, "api_error") || strings.Contains(body+r.journal.String(), "CANARY") {
+				t.Errorf("status %d %q, log %s; want 502", res.StatusCode, body, r.journal)
+			}
+		})
+	}
+}
+
+// hugeHead sends a head in many frames.
+func (p *h2peer) hugeHead(id uint32, value string) {
+	p.buf.Reset()
+	_ = p.enc.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
+	_ = p.enc.WriteField(hpack.HeaderField{Name: "x", Value: value})
+	block := p.buf.Bytes()
+	const frame = 16 << 10
+	_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block[:frame]})
+	for block = block[frame:]; len(block) > 0; block = block[min(frame, len(block)):] {
+		_ = p.WriteContinuation(id, len(block) <= frame, block[:min(frame, len(block))])
+	}
+}
+
+func TestTruncatedHTTP2Answers(t *testing.T) {
+	for name, do := range map[string]func(p *h2peer, id uint32){
+		"reset":                 func(p *h2peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeInternal) },
+		"reset without a fault": func(p *h2peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeNo) },
+		"connection closed":     func(p *h2peer, _ uint32) { _ = p.conn.Close() },
+		"goaway and closed": func(p *h2peer, id uint32) {
+			_ = p.WriteGoAway(id, http2.ErrCodeNo, []byte("CANARY"))
+			_ = p.conn.Close()
+		},
+		"ended short": func(p *h2peer, id uint32) { _ = p.WriteData(id, true, nil) },
+		"too long":    func(p *h2peer, id uint32) { _ = p.WriteData(id, true, bytes.Repeat([]byte("x"), 100)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var seen tally
+			r := newRig(t, h2plays(t, &seen, func(_ int, p *h2peer, req h2request) {
+				p.head(req.id, false, ":status", "200", "content-length", "50")
+				_ = p.WriteData(req.id, false, []byte("data"))
+				do(p, req.id)
+			}))
+			res, err := r.http1().Get(r.url("/"))
+			if err == nil {
+				_, err = io.ReadAll(res.Body)
+				_ = res.Body.Close()
+			}
+			if rec := r.record(); err == nil || rec.Outcome != "upstream_cut" || strings.Contains(r.journal.String(), "CANARY") {
+				t.Errorf("error %v, record %+v; want a broken answer, upstream_cut", err, rec)
+			}
+		})
+	}
+}
+
+// The drain's deadline ends every stream, wherever it stands.
+func TestDrainEndsStreams(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			begun := make(chan struct{}, 2)
+			left := make(chan struct{}, 2)
+			r := newRig(t, served(t, protocol, func(w http.ResponseWriter, req *http.Request) {
+				if req.URL.Path == "/stream" {
+					w.Header().Set("Content-Type", "text/event-stream")
+					_, _ = io.WriteString(w, "data: x\n\n")
+					w.(http.Flusher).Flush()
+				}
+				begun <- struct{}{}
+				<-req.Context().Done()
+				left <- struct{}{}
+			}))
+			stream, waiting := r.dial(), r.dial()
+			stream.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+			waiting.send("GET /waiting HTTP/1.1\r\nHost: x\r\n\r\n")
+			<-begun
+			<-begun
+			head := stream.head("GET")
+			gate := r.handler.Gate
+			gate.Close()
+			late := r.dial()
+			late.send("GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
+			if res, body := late.answer("GET"); res.StatusCode != 503 || !res.Close || res.Header.Get("Retry-After") == "" ||
+				res.Header.Get("X-Should-Retry") != "true" || !strings.Contains(body, "overloaded_error") {
+				t.Errorf("a late request: %d %v %s", res.StatusCode, res.Header, body)
+			}
+			gate.End(ErrDrained)
+			if body, err := io.ReadAll(head.Body); err != nil || !strings.HasPrefix(string(body), "data: x\n\nevent: error\n") {
+				t.Errorf("the stream: %q, %v; want an error event", body, err)
+			}
+			if res, _ := waiting.answer("GET"); res.StatusCode != 503 || !res.Close {
+				t.Errorf("the one that waited for its head: %d, want 503", res.StatusCode)
+			}
+			<-left
+			<-left
+			<-gate.Idle()
+			outcomes := map[string]int{}
+			for range 3 {
+				outcomes[r.record().Outcome]++
+			}
+			if outcomes["drained"] != 2 || outcomes["refused"] != 1 {
+				t.Errorf("outcomes %v, want 2 drained and 1 refused", outcomes)
+			}
+		})
+	}
+}
+
+// A client that leaves is gone upstream too, at once and without a trace.
+func TestAClientThatLeaves(t *testing.T) {
+	const soon = 100 * time.Millisecond
+	for _, protocol := range protocols {
+		for _, http1 := range []bool{true, false} {
+			for _, stage := range []string{"waiting", "streaming", "uploading"} {
+				t.Run(fmt.Sprintf("%s/http1=%v/%s", protocol, http1, stage), func(t *testing.T) {
+					begun, left := make(chan struct{}), make(chan time.Time, 1)
+					r := newRig(t, served(t, protocol, func(w http.ResponseWriter, req *http.Request) {
+						if stage != "uploading" {
+							_, _ = io.Copy(io.Discard, req.Body)
+						}
+						if stage == "streaming" {
+							w.WriteHeader(200)
+							w.(http.Flusher).Flush()
+						}
+						close(begun)
+						if stage == "uploading" {
+							_, _ = io.Copy(io.Discard, req.Body)
+						} else {
+							<-req.Context().Done()
+						}
+						left <- time.Now()
+					}))
+					ctx, cancel := context.WithCancel(t.Context())
+					var body io.Reader = strings.NewReader("body")
+					pr, pw := io.Pipe()
+					if stage == "uploading" {
+						body = pr
+						go func() { _, _ = pw.Write(make([]byte, 10)) }()
+					}
+					req, _ := http.NewRequestWithContext(ctx, "POST", r.url("/"), body)
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						if res, err := r.client(http1).Do(req); err == nil {
+							_, _ = io.Copy(io.Discard, res.Body)
+							_ = res.Body.Close()
+						}
+					}()
+					<-begun
+					cancel()
+					at := time.Now()
+					select {
+					case when := <-left:
+						if took := when.Sub(at); took > soon && !testing.Short() {
+							t.Errorf("the API heard of it after %v, want %v", took, soon)
+						}
+					case <-time.After(patience):
+						t.Fatal("the API never heard of it")
+					}
+					_ = pw.Close() // net/http's client waits for its body
+					<-done
+					if rec := r.record(); rec.Outcome != "client_gone" || rec.Status != 499 {
+						t.Errorf("record %+v, want client_gone, 499", rec)
+					}
+				})
+			}
+		}
+	}
+}
