@@ -167,18 +167,26 @@ func TestServeUntilASignal(t *testing.T) {
 		code <- run([]string{"--config", file(t, local("127.0.0.1:0", "127.0.0.1:0"))}, none, in, &errs)
 		in.Close()
 	}()
+	var admin string
 	var phases []string
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		var l struct{ Event, To, Level, Time, Message string }
+		var l struct{ Event, To, Addr, Level, Time, Message string }
 		if err := json.Unmarshal(lines.Bytes(), &l); err != nil || l.Event == "" || l.Level == "" || l.Time == "" || l.Message == "" {
 			t.Errorf("not a line of the log: %s (%v)", lines.Bytes(), err)
+		}
+		if l.Event == "admin_ready" {
+			admin = l.Addr
 		}
 		if l.Event != "lifecycle" {
 			continue
 		}
 		phases = append(phases, l.To)
 		if l.To == "running" { // and so it listens to signals
+			var said safeBuffer
+			if c := run([]string{"healthcheck", "--config", file(t, local("127.0.0.1:0", admin))}, none, &said, &said); c != 0 || said.String() != "ready\n" {
+				t.Errorf("healthcheck: exit code %d, %q", c, said.String())
+			}
 			if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
