@@ -9,6 +9,7 @@ import (
 
 	"tailscale.com/ipn"
 	"tailscale.com/tsnet"
+	"tailscale.com/types/key"
 )
 
 // CallerName and CallerTag are how the tailnet knows the caller.
@@ -20,6 +21,7 @@ const (
 // A Caller is a node in this process that calls the proxy, as Aperture does.
 type Caller struct {
 	node *tsnet.Server
+	key  key.NodePublic
 	// HTTP dials through the tailnet, by MagicDNS name or address, with a new
 	// connection for every request.
 	HTTP *http.Client
@@ -31,12 +33,13 @@ func startCaller(ctx context.Context, dir string, control *Gate) (*Caller, error
 		ControlURL: "http://" + control.Addr().String(), AuthKey: "lab", Ephemeral: true,
 		Logf: func(string, ...any) {}, UserLogf: func(string, ...any) {},
 	}
-	if _, err := node.Up(ctx); err != nil {
+	st, err := node.Up(ctx)
+	if err != nil {
 		node.Close()
 		return nil, fmt.Errorf("start caller: %w", err)
 	}
 	transport := &http.Transport{DialContext: node.Dial, DisableKeepAlives: true, DisableCompression: true}
-	return &Caller{node: node, HTTP: &http.Client{Transport: transport}}, nil
+	return &Caller{node: node, key: st.Self.PublicKey, HTTP: &http.Client{Transport: transport}}, nil
 }
 
 // awaitPeer returns when the caller's map has the named node, or has not.

@@ -135,8 +135,12 @@ func (l *Lab) AwaitPeer(ctx context.Context, present bool) error {
 	return l.Caller.awaitPeer(ctx, Hostname, present)
 }
 
-// StartCaller adds the calling node.
+// StartCaller adds the calling node. An earlier one must have left; it is
+// forgotten, so that its name means the new one.
 func (l *Lab) StartCaller(ctx context.Context) (err error) {
+	if l.Caller != nil {
+		l.Control.Delete(l.Caller.key, true)
+	}
 	l.Caller, err = startCaller(ctx, l.Dir, l.callerControl)
 	return err
 }
