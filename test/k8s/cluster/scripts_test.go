@@ -3,10 +3,14 @@
 package cluster
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,10 +30,46 @@ func (d *deployment) script(name string, args ...string) (code int, said string)
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
+const scrapeConfig = `global: {scrape_interval: 1s}
+scrape_configs:
+  - job_name: anthropic-oauth-proxy
+    metrics_path: /api/v1/namespaces/%s/pods/%s:9090/proxy/metrics
+    static_configs: [{targets: ["%s"]}]
+`
+
+// prometheus starts a real one that scrapes the pod through the API server,
+// and returns its URL once it has.
+func (d *deployment) prometheus(t *testing.T) string {
+	dir, address := t.TempDir(), "127.0.0.1:19090"
+	config := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, scrapeConfig, namespace, podName, strings.TrimPrefix(d.api, "http://")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, "prometheus", "--config.file="+config, "--storage.tsdb.path="+dir, "--web.listen-address="+address)
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start prometheus (Debian's package prometheus): %v", err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // ended by us
+	})
+	d.await(30*time.Second, "Prometheus has scraped the pod", func() bool {
+		res, err := http.Get("http://" + address + "/api/v1/query?query=up")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		answer, err := io.ReadAll(res.Body)
+		return err == nil && strings.Contains(string(answer), `,"1"]`)
+	})
+	return "http://" + address
+}
+
 func (d *deployment) scriptsSayYes(t *testing.T) {
 	for name, args := range map[string][]string{
 		"preflight": {"-k", d.overlay.write(t)},
-		"verify":    {"-t", "60", "-e", d.tailnet.pods.Load().(string)},
+		"verify":    {"-t", "60", "-e", d.tailnet.pods.Load().(string), "-p", d.prometheus(t)},
 	} {
 		code, said := d.script(name, args...)
 		example(t, name, said)
