@@ -151,9 +151,11 @@ const (
 	keepAlive         = 3 * time.Minute
 
 	// What one client's unread upload may make us hold, per stream and per
-	// connection, over HTTP/2.
+	// connection, over HTTP/2. The connection's window has room for all of its
+	// streams: uploads that wait in line must not hold up those that run.
 	inboundStreamWindow = 64 << 10
-	inboundConnWindow   = 1 << 20
+	inboundConnWindow   = inboundStreams * inboundStreamWindow
+	inboundStreams      = 250
 )
 
 // edgeServer is the data plane's server. It has no clock over a body: the
@@ -171,6 +173,7 @@ func edgeServer(h http.Handler, connContext func(context.Context, net.Conn) cont
 		ConnContext:                  connContext,
 		ErrorLog:                     telemetry.StandardLog(o.Log, "edge"),
 		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          inboundStreams,
 			MaxReceiveBufferPerStream:     inboundStreamWindow,
 			MaxReceiveBufferPerConnection: inboundConnWindow,
 		},

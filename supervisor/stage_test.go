@@ -21,8 +21,10 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/thejerf/suture/v4"
 	"go.uber.org/goleak"
+	"tailscale.com/client/tailscale/apitype"
 	"tailscale.com/ipn"
 	"tailscale.com/ipn/ipnstate"
+	"tailscale.com/tailcfg"
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/messages"
@@ -257,8 +259,9 @@ func (s *stage) eventually(what string, holds func() bool) {
 
 // daemon is a tailscaled as far as its LocalAPI goes.
 type daemon struct {
-	socket string
-	state  atomic.Pointer[string] // the backend's
+	socket    string
+	state     atomic.Pointer[string] // the backend's
+	keyExpiry time.Time              // set before the service starts; zero means never
 }
 
 func newDaemon(t *testing.T, state string) *daemon {
@@ -268,10 +271,16 @@ func newDaemon(t *testing.T, state string) *daemon {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/localapi/v0/status", func(w http.ResponseWriter, _ *http.Request) {
 		ips := []netip.Addr{netip.MustParseAddr("100.64.0.7")}
+		self := &ipnstate.PeerStatus{DNSName: "anthropic-oauth-proxy.tail-scale.ts.net.", TailscaleIPs: ips, Online: true, InNetworkMap: true}
+		if !d.keyExpiry.IsZero() {
+			self.KeyExpiry = &d.keyExpiry
+		}
 		_ = json.NewEncoder(w).Encode(ipnstate.Status{
-			BackendState: *d.state.Load(), HaveNodeKey: true, TailscaleIPs: ips,
-			Self: &ipnstate.PeerStatus{DNSName: "anthropic-oauth-proxy.tail-scale.ts.net.", TailscaleIPs: ips, Online: true, InNetworkMap: true},
+			BackendState: *d.state.Load(), HaveNodeKey: true, TailscaleIPs: ips, Self: self,
 		})
+	})
+	mux.HandleFunc("/localapi/v0/whois", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(apitype.WhoIsResponse{Node: &tailcfg.Node{ComputedName: "laptop", Tags: []string{"tag:dev"}}})
 	})
 	mux.HandleFunc("/localapi/v0/watch-ipn-bus", func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(ipn.Notify{Version: "test"})

@@ -64,3 +64,24 @@ func TestTheTailnetComesAndGoes(t *testing.T) {
 		}
 	}
 }
+
+// Callers are named in the log when that is asked for, and only then.
+func TestCallersAreNamed(t *testing.T) {
+	for _, tc := range []struct {
+		setting string
+		named   bool
+	}{{"identify_callers = true", true}, {"identify_callers = false", false}} {
+		t.Run(tc.setting, func(t *testing.T) {
+			api := newTicker(t, time.Millisecond)
+			close(api.finish)
+			s := start(t, setting{upstream: api.URL, socket: newDaemon(t, "Running").socket, tailnet: tc.setting})
+			if err := listen(direct, s.edge, 1); err != nil {
+				t.Fatal(err)
+			}
+			s.eventually("the request is logged", func() bool { return s.log.count("request") == 1 })
+			if named := strings.Contains(s.log.String(), `"caller":"laptop","caller_tags":["tag:dev"]`); named != tc.named {
+				t.Errorf("the caller is named: %t", named)
+			}
+		})
+	}
+}
