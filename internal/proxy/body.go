@@ -25,6 +25,10 @@ var (
 // may not.
 const readAheadLimit = 256 << 10
 
+// catchUpLimit is the same for a request that waited in line. It is what a
+// client's kernel will send on after the client has gone.
+const catchUpLimit = 4 << 20
+
 // budget bounds the memory that read-ahead bodies hold in the whole process.
 // The zero budget gives nothing.
 type budget struct{ left atomic.Int64 }

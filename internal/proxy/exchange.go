@@ -114,7 +114,13 @@ func (x *exchange) enter() error {
 	}
 	x.ticket = ticket
 	const surelyWaited = time.Millisecond
-	if x.rec.queued > surelyWaited && hungUp(x.r.Context()) {
+	if x.rec.queued <= surelyWaited {
+		return nil
+	}
+	if err := x.catchUp(); err != nil {
+		return err
+	}
+	if hungUp(x.r.Context()) {
 		return errClientGone
 	}
 	return nil

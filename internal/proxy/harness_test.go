@@ -98,6 +98,7 @@ func newRig(t testing.TB, o options) *rig {
 	r.server = &http.Server{
 		Handler: r.handler, Protocols: &protocols, DisableGeneralOptionsHandler: true, ConnContext: ConnContext,
 		ErrorLog: telemetry.StandardLog(r.handler.Log, "edge"), ReadHeaderTimeout: patience,
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 250 * 64 << 10},
 	}
 	served := make(chan struct{})
 	go func() { defer close(served); _ = r.server.Serve(ln) }()

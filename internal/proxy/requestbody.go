@@ -34,10 +34,8 @@ func (x *exchange) prepareBody() error {
 		src: r.Body, rc: x.rc, dog: x.dog, limit: x.h.Limits.MaxBodyBytes,
 		count: &x.sent, ended: x.uploadEnded,
 	}
-	n := r.ContentLength
-	if n > 0 && n <= readAheadLimit && len(r.Header["Expect"]) == 0 && len(r.Trailer) == 0 && x.h.replay.take(n) {
-		x.body.budget = x.h.replay
-		return x.readAhead(s, int(n))
+	if x.mayReadAhead(readAheadLimit) {
+		return x.readAhead(s)
 	}
 	if r.ProtoMajor == 1 {
 		// Without it net/http closes the body under the upload as soon as an
@@ -64,8 +62,29 @@ func (x *exchange) watchClient(s *streamBody) {
 	x.client, x.unwatch = ctx, func() { stop(); leave(context.Canceled) }
 }
 
-func (x *exchange) readAhead(s *streamBody, n int) error {
-	b := &x.body
+// catchUp reads a long body that waited in line with its request: the end of a
+// client that left stands behind it on an HTTP/1.1 connection.
+func (x *exchange) catchUp() error {
+	s := x.body.stream
+	if s == nil || x.r.ProtoMajor != 1 || !x.mayReadAhead(catchUpLimit) {
+		return nil
+	}
+	x.body.stream = nil
+	return x.readAhead(s)
+}
+
+// mayReadAhead takes from the budget what the whole body needs, if it may.
+func (x *exchange) mayReadAhead(limit int64) bool {
+	n := x.r.ContentLength
+	if n < 0 || n > limit || len(x.r.Header["Expect"]) > 0 || len(x.r.Trailer) > 0 || !x.h.replay.take(n) {
+		return false
+	}
+	x.body.budget = x.h.replay
+	return true
+}
+
+func (x *exchange) readAhead(s *streamBody) error {
+	b, n := &x.body, int(x.r.ContentLength)
 	b.buffer = wholeBuffers.Get().(*[]byte)
 	if cap(*b.buffer) < n {
 		*b.buffer = make([]byte, 0, n)
@@ -126,7 +145,9 @@ func (b *requestBody) release() {
 		b.budget = nil
 	}
 	if b.buffer != nil {
-		wholeBuffers.Put(b.buffer)
+		if cap(*b.buffer) <= readAheadLimit {
+			wholeBuffers.Put(b.buffer)
+		}
 		b.buffer, b.whole = nil, nil
 	}
 }
