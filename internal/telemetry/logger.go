@@ -27,7 +27,10 @@ type bridge struct {
 }
 
 func (b *bridge) Write(p []byte) (int, error) {
-	kind, _, _ := bytes.Cut(bytes.TrimSpace(p), []byte(":"))
+	kind, _, named := bytes.Cut(bytes.TrimSpace(p), []byte(":"))
+	if !named {
+		kind = nil
+	}
 	b.l.Debug().Str("event", "library").Str("component", b.component).
 		Bytes("kind", bytes.ToValidUTF8(kind, nil)).Msg("a library had something to say")
 	return len(p), nil
