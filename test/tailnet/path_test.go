@@ -3,6 +3,7 @@ package tailnet
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -94,7 +95,7 @@ func TestLoopbackIsEnough(t *testing.T) {
 func TestLastRequestIsEvidence(t *testing.T) {
 	t.Parallel()
 	const sample = "tailnet_last_request_timestamp_seconds"
-	ctx, l := start(t, time.Minute, lab.Options{})
+	ctx, l := start(t, time.Minute, lab.Options{Proxy: lab.ProxyOptions{Tailscale: fmt.Sprintf("reachability_peer = %q", lab.CallerName)}})
 	awaitReachable(t, ctx, l) // asks for health, which is no evidence
 	if v, _ := l.Proxy.Metric(ctx, sample); v != 0 {
 		t.Errorf("%s is %v before any request", sample, v)

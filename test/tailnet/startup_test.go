@@ -187,9 +187,15 @@ func badStateDir(t *testing.T, _ context.Context, l *lab.Lab) {
 func lockSocket(t *testing.T, ctx context.Context, l *lab.Lab) {
 	t.Helper()
 	logIn(t, ctx, l, func(st *ipnstate.Status) bool { return st.BackendState == ipn.Running.String() })
-	if err := os.Chmod(filepath.Dir(l.Sidecar.Socket()), 0); err != nil {
+	dir := filepath.Dir(l.Sidecar.Socket())
+	if err := os.Chmod(dir, 0); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := os.Chmod(dir, 0o755); err != nil { // or nobody but root could remove it
+			t.Error(err)
+		}
+	})
 }
 
 func logIn(t *testing.T, ctx context.Context, l *lab.Lab, until func(*ipnstate.Status) bool) {
