@@ -1,0 +1,64 @@
+package tailnet
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"anthropic-oauth-proxy/test/tailnet/lab"
+)
+
+// An observer samples health every few milliseconds and keeps the changes.
+type observer struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	changes []string
+	lost    bool
+}
+
+func observe(ctx context.Context, l *lab.Lab) *observer {
+	ctx, cancel := context.WithCancel(ctx)
+	o := &observer{cancel: cancel}
+	began := time.Now()
+	o.wg.Go(func() {
+		for last := ""; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+			h, err := l.Proxy.Health(ctx)
+			if err != nil {
+				continue
+			}
+			if now := fmt.Sprintf("%d %s %s %v", h.Code, h.Tailnet, h.Reason, h.Impaired); now != last {
+				last = now
+				o.mu.Lock()
+				o.changes = append(o.changes, fmt.Sprintf("%6d ms  %s", time.Since(began).Milliseconds(), now))
+				o.lost = o.lost || !h.Connected()
+				o.mu.Unlock()
+			}
+		}
+	})
+	return o
+}
+
+func (o *observer) stop() {
+	o.cancel()
+	o.wg.Wait()
+}
+
+func (o *observer) neverLost(t *testing.T) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.lost {
+		t.Errorf("health said not connected while traffic flowed:\n%s", strings.Join(o.changes, "\n"))
+	}
+}
+
+func (o *observer) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return "health over time:\n" + strings.Join(o.changes, "\n")
+}
