@@ -30,7 +30,10 @@ func target(r *http.Request) (string, bool) {
 			t = rest[i:]
 		}
 	}
-	return t, fitsALine(t) && fitsALine(r.Method)
+	if !fitsALine(t) || !fitsALine(r.Method) {
+		return "", false
+	}
+	return t, true
 }
 
 // fitsALine refuses what would break an HTTP/1.1 request line; HTTP/2 carries
