@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -76,8 +77,10 @@ func (s *stage) keepKnocking() (stop func() int64) {
 					return
 				case <-time.After(5 * time.Millisecond): // a client, not a flood
 				}
-				if code, body, err := get("http://" + addr + "/health"); err != nil || code != 200 {
-					s.t.Errorf("a new connection to %s: %d %q %v", addr, code, body, err)
+				// Healthy or not is another question: on a busy machine the
+				// watcher may find tailscaled slow.
+				if _, body, err := get("http://" + addr + "/health"); err != nil || !strings.Contains(body, `"uptime_seconds"`) {
+					s.t.Errorf("a new connection to %s: %q %v", addr, body, err)
 					return
 				}
 				knocks.Add(1)

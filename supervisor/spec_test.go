@@ -92,6 +92,7 @@ func TestTheMetricsAreTheSpecifiedOnes(t *testing.T) {
 	if code, body, err := get("http://" + s.edge + "/v1/models"); code != 502 || err != nil {
 		t.Fatalf("without an API: %d %s %v", code, body, err)
 	}
+	s.eventually("the request is on record", func() bool { return s.log.count("request") == 1 })
 	got, values := s.scraped()
 	want := specified(t)
 	for name, f := range want {
