@@ -22,7 +22,7 @@ func TestNoPanicOfAnActorIsNoticed(t *testing.T) {
 	api := newTicker(t, 100*time.Millisecond)
 	s := start(t, setting{
 		upstream: api.URL, socket: newDaemon(t, "Running").socket,
-		tailnet: "poll_interval_secs = 1", proxy: "max_connections = 400",
+		tailnet: "poll_interval_secs = 10", proxy: "max_connections = 400",
 	})
 	audience := s.gather(api, streams)
 	newcomers := s.keepKnocking()

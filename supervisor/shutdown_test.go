@@ -157,6 +157,13 @@ func TestStreamsThatAreCutAreTold(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 			order()
+			wantLine := `"event":"drain","stage":"deadline"`
+			if tc.insist {
+				wantLine = `"event":"hang_up"`
+			}
+			if !strings.Contains(s.log.String(), fmt.Sprintf(`%s,"streams":%d,"oldest_s":`, wantLine, streams)) {
+				t.Error("the log does not tell how many streams were ended, and how old they were")
+			}
 			told := 0
 			for i, event := range ends() {
 				switch {

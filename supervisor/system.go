@@ -85,10 +85,12 @@ func (s *System) Run(ctx context.Context) messages.Exit {
 	}
 	s.release()
 	last := s.state.Get()
-	if last.Phase != messages.Stopped {
-		return messages.Exit{Code: 1, Message: fmt.Sprintf("ended while %s, without a drain: %v.", last.Phase, context.Cause(ctx))}
+	if last.Phase == messages.Stopped {
+		return last.Exit
 	}
-	return last.Exit
+	exit := messages.Exit{Code: 1, Message: fmt.Sprintf("ended while %s, without a drain: %v.", last.Phase, context.Cause(ctx))}
+	s.log.Error().Str("event", "exit").Int("code", exit.Code).Msg(exit.Message)
+	return exit
 }
 
 func (s *System) awaitStop(ctx context.Context) {
@@ -109,6 +111,10 @@ func (s *System) awaitStop(ctx context.Context) {
 // goodbye, connections closed once they are flushed.
 func (s *System) hangUp() {
 	s.gate.Close()
+	if left := s.gate.Load(); left.Active > 0 {
+		s.log.Info().Str("event", "hang_up").Int("streams", left.Active).Float64("oldest_s", left.Oldest.Seconds()).
+			Msg("ending the streams that are left")
+	}
 	s.gate.End(proxy.ErrDrained)
 	if err := shutDown(s.edge, farewell); err != nil {
 		s.log.Warn().Str("event", "hang_up").AnErr("error", err).Msg("connections were cut")
