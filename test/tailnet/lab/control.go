@@ -75,6 +75,11 @@ func (c *Control) ExpireAt(node key.NodePublic, at time.Time) {
 	c.edit(node, func(n *tailcfg.Node) { n.KeyExpiry = at })
 }
 
+// Rename is the admin's new MagicDNS name for the node.
+func (c *Control) Rename(node key.NodePublic, short string) {
+	c.edit(node, func(n *tailcfg.Node) { n.Name = short + "." + Domain + "." })
+}
+
 // Deny gives the node a packet filter that lets nobody in.
 func (c *Control) Deny(node key.NodePublic, denied bool) {
 	c.mu.Lock()
