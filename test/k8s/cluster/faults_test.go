@@ -8,7 +8,9 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,9 +98,15 @@ func (d *deployment) secretMissing(t *testing.T) {
 	quoted(t, waiting.Message)
 }
 
+// signal sends a signal to tailscaled.
+func (d *deployment) signal(number syscall.Signal) {
+	d.t.Helper()
+	d.run("exec", podName, "-c", "tailscale", "--", "signal", strconv.Itoa(int(number)), "tailscaled")
+}
+
 func (d *deployment) daemonKilled(t *testing.T) {
 	before := status(d.pod(), "proxy")
-	d.run("exec", podName, "-c", "tailscale", "--", "signal", "9", "tailscaled")
+	d.signal(syscall.SIGKILL)
 	lost := d.await(15*time.Second, "readiness is withdrawn", func() bool {
 		if code, body := d.admin("/livez"); code != 200 {
 			t.Errorf("liveness fails with the tailnet: %d %s", code, body)
