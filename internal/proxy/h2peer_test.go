@@ -35,10 +35,7 @@ type h2request struct {
 // connection, numbered from 1.
 func h2scripted(t testing.TB, script func(n int, p *h2peer)) options {
 	t.Helper()
-	// httptest lends its certificate.
-	lender := httptest.NewTLSServer(http.NotFoundHandler())
-	t.Cleanup(lender.Close)
-	config := &tls.Config{Certificates: lender.TLS.Certificates, NextProtos: []string{"h2"}}
+	config := borrow(t)
 	u := scripted(t, func(n int, c net.Conn) {
 		secure := tls.Server(c, config)
 		preface := make([]byte, len(http2.ClientPreface))
@@ -50,11 +47,23 @@ func h2scripted(t testing.TB, script func(n int, p *h2peer)) options {
 		}
 	})
 	u.Scheme = "https"
+	leaf, err := x509.ParseCertificate(config.Certificates[0].Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
 	roots := x509.NewCertPool()
-	roots.AddCert(lender.Certificate())
+	roots.AddCert(leaf)
 	o := options{api: &url.URL{Scheme: "https", Host: u.Host}}
 	o.engine.TLS = &tls.Config{RootCAs: roots}
 	return o
+}
+
+// borrow takes httptest's certificate, for a server of HTTP/2.
+func borrow(t testing.TB) *tls.Config {
+	t.Helper()
+	lender := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(lender.Close)
+	return &tls.Config{Certificates: lender.TLS.Certificates, NextProtos: []string{"h2"}}
 }
 
 func newH2Peer(c net.Conn) *h2peer {

@@ -131,6 +131,11 @@ func TestTargetsRefused(t *testing.T) {
 			t.Errorf("HTTP/2 %q: status %q, want 400", f, status)
 		}
 	}
+	p := r.h2peer()
+	p.head(1, true, ":method", "CONNECT", ":authority", "evil.example:443")
+	if status := p.status(); status != "400" {
+		t.Errorf("HTTP/2 CONNECT: status %q, want 400", status)
+	}
 	select {
 	case head := <-heads:
 		t.Errorf("the API got %q", head)
@@ -256,6 +261,37 @@ func TestAnswerHeadersOnTheWire(t *testing.T) {
 		}
 		if head, err := readHead(c.br); err != nil || !strings.HasPrefix(head, "HTTP/1.1 ") {
 			t.Errorf("%s: the next answer begins with %q, %v", tc.name, head, err)
+		}
+	}
+}
+
+// The same for clients of HTTP/2.
+func TestAnswerFieldsOverHTTP2(t *testing.T) {
+	for _, tc := range []struct{ name, method, sent, want string }{
+		{"bare", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", ":status=200"},
+		{"with a length", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: X-A\r\nX-A: 1\r\nX-B: 1\r\n\r\nx", ":status=200 content-length=1 x-b=1"},
+		{"head", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", ":status=200 content-length=9"},
+		{"no content", "GET", "HTTP/1.1 204 N\r\n\r\n", ":status=204"},
+		{"error", "GET", "HTTP/1.1 529 O\r\nContent-Length: 0\r\n\r\n", ":status=529 content-length=0"},
+	} {
+		o, _ := mirror(t, tc.sent)
+		p := newRig(t, o).h2peer()
+		p.head(1, true, ":method", tc.method, ":path", "/", ":scheme", "http", ":authority", "x")
+		var fields []string
+		for fields == nil {
+			f, ok := p.next().(*http2.MetaHeadersFrame)
+			if !ok {
+				t.Fatalf("%s: no head", tc.name)
+			}
+			for _, field := range f.Fields {
+				if field.Name != "x-proxy-request-id" {
+					fields = append(fields, field.Name+"="+field.Value)
+				}
+			}
+		}
+		slices.Sort(fields)
+		if got := strings.Join(fields, " "); got != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.name, got, tc.want)
 		}
 	}
 }

@@ -1,0 +1,263 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// Large bodies arrive intact in both directions, many at once, with heads that
+// need more than one frame.
+func TestBodiesArriveIntact(t *testing.T) {
+	const size, clients = 1 << 20, 12
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			r := newRig(t, served(t, protocol, func(w http.ResponseWriter, req *http.Request) {
+				body, err := io.ReadAll(req.Body)
+				if err != nil {
+					return
+				}
+				sum := sha256.Sum256(body)
+				w.Header().Set("X-Sum", hex.EncodeToString(sum[:]))
+				w.Header().Set("X-Long", req.Header.Get("X-Long"))
+				_, _ = w.Write(body)
+			}))
+			var all sync.WaitGroup
+			for i := range clients {
+				all.Go(func() {
+					rng := rand.NewChaCha8([32]byte{byte(i)})
+					body := make([]byte, size+i)
+					_, _ = rng.Read(body)
+					var reader io.Reader = bytes.NewReader(body)
+					if i%3 == 0 {
+						reader = io.MultiReader(reader) // of unknown length
+					}
+					long := strings.Repeat(fmt.Sprint(i), 40<<10)
+					req, _ := http.NewRequest("POST", r.url("/v1/files"), reader)
+					req.Header.Set("X-Long", long)
+					res, err := r.client(i%2 == 0).Do(req)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer res.Body.Close()
+					got, err := io.ReadAll(res.Body)
+					sum := sha256.Sum256(body)
+					if err != nil || res.Header.Get("X-Sum") != hex.EncodeToString(sum[:]) || !bytes.Equal(got, body) || res.Header.Get("X-Long") != long {
+						t.Errorf("client %d: status %d, %d bytes back, %v; they differ", i, res.StatusCode, len(got), err)
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
+}
+
+// Clients that do not read hold up nobody who shares their connection to the
+// API.
+func TestAStalledClientHoldsUpNobody(t *testing.T) {
+	r := newRig(t, served(t, "tls2", func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/flood" {
+			_, _ = io.WriteString(w, "fine")
+			return
+		}
+		block := make([]byte, 64<<10)
+		for {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	}))
+	for range 20 {
+		c := r.dial()
+		c.send("GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+		c.head("GET")
+	}
+	for i := range 50 {
+		if got, err := post(r.http1(), r.url("/"), []byte("body")); err != nil || got != "fine" {
+			t.Fatalf("request %d: %q, %v", i, got, err)
+		}
+	}
+	if _, h2 := r.pool.Connections(); h2 != 1 {
+		t.Errorf("%d connections, want 1", h2)
+	}
+}
+
+// The API hears by RST_STREAM that a client has left; the connection serves on.
+func TestALeavingClientResetsItsStream(t *testing.T) {
+	resets := make(chan http2.ErrCode, 1)
+	var seen tally
+	r := newRig(t, h2plays(t, &seen, func(n int, p *h2peer, req h2request) {
+		if n > 1 {
+			p.answer(req.id, "fine")
+			return
+		}
+		p.head(req.id, false, ":status", "200", "content-type", "text/event-stream")
+		for {
+			switch f := p.next().(type) {
+			case nil:
+				return
+			case *http2.RSTStreamFrame:
+				resets <- f.ErrCode
+				return
+			}
+		}
+	}))
+	c := r.dial()
+	c.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+	c.head("POST")
+	_ = c.Close()
+	select {
+	case code := <-resets:
+		if code != http2.ErrCodeCancel {
+			t.Errorf("reset with %v, want CANCEL", code)
+		}
+	case <-time.After(patience):
+		t.Fatal("no RST_STREAM")
+	}
+	if got, err := post(r.http1(), r.url("/"), []byte("body")); err != nil || got != "fine" {
+		t.Errorf("then %q, %v", got, err)
+	}
+	if _, h2 := r.pool.Connections(); h2 != 1 {
+		t.Errorf("%d connections, want 1", h2)
+	}
+}
+
+// A connection that said goodbye is replaced; what runs on it goes on.
+func TestAGoingConnectionIsReplaced(t *testing.T) {
+	proceed := make(chan struct{})
+	r := newRig(t, h2scripted(t, func(n int, p *h2peer) {
+		for {
+			req, ok := p.request()
+			if !ok {
+				return
+			}
+			if n > 1 {
+				p.answer(req.id, "new")
+				continue
+			}
+			p.head(req.id, false, ":status", "200")
+			_ = p.WriteGoAway(req.id, http2.ErrCodeNo, nil)
+			_ = p.WriteData(req.id, false, []byte("old"))
+			<-proceed
+			_ = p.WriteData(req.id, true, []byte("er"))
+		}
+	}))
+	res, err := r.http1().Get(r.url("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadFull(res.Body, make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if got, err := post(r.http1(), r.url("/"), []byte("body")); err != nil || got != "new" {
+			t.Errorf("the next: %q, %v", got, err)
+		}
+	}
+	close(proceed)
+	if rest, err := io.ReadAll(res.Body); err != nil || string(rest) != "er" {
+		t.Errorf("the old one ended with %q, %v", rest, err)
+	}
+	eventually(t, "the old connection is closed", func() bool { _, h2 := r.pool.Connections(); return h2 == 1 })
+	for range 4 {
+		if rec := r.record(); rec.Attempts != 1 || rec.Outcome != "completed" {
+			t.Errorf("record %+v", rec)
+		}
+	}
+}
+
+// An API that waits for its windows to open gets no more than they allow, and
+// an upload goes on when they do.
+func TestUploadsKeepToTheWindow(t *testing.T) {
+	const size = 100 << 10
+	got := make(chan int, 1)
+	early := make(chan int, 1)
+	r := newRig(t, h2scripted(t, func(_ int, p *h2peer) {
+		req, ok := p.request()
+		if !ok {
+			return
+		}
+		sum := 0
+		for sum < 65535 {
+			f, ok := p.next().(*http2.DataFrame)
+			if !ok {
+				return
+			}
+			sum += len(f.Data())
+		}
+		early <- sum
+		_ = p.WriteWindowUpdate(0, size)
+		_ = p.WriteWindowUpdate(req.id, size)
+		for {
+			f, ok := p.next().(*http2.DataFrame)
+			if !ok {
+				return
+			}
+			if sum += len(f.Data()); f.StreamEnded() {
+				break
+			}
+		}
+		got <- sum
+		p.answer(req.id, "fine")
+		p.drain()
+	}))
+	if answer, err := post(r.http1(), r.url("/"), make([]byte, size)); err != nil || answer != "fine" {
+		t.Errorf("got %q, %v", answer, err)
+	}
+	if a, b := <-early, <-got; a != 65535 || b != size {
+		t.Errorf("%d bytes before the windows opened and %d in all, want 65535 and %d", a, b, size)
+	}
+}
+
+// A connection whose other end is gone without a word is found out.
+func TestAPathThatDiedSilently(t *testing.T) {
+	server := borrow(t)
+	synctest.Test(t, func(t *testing.T) {
+		o := piped(t, func(_ int, c net.Conn) {
+			secure := tls.Server(c, server)
+			if _, err := io.ReadFull(secure, make([]byte, len(http2.ClientPreface))); err != nil {
+				return
+			}
+			p := newH2Peer(secure)
+			_ = p.WriteSettings()
+			req, ok := p.request()
+			if !ok {
+				return
+			}
+			p.head(req.id, false, ":status", "200", "content-type", "text/event-stream")
+			_ = p.WriteData(req.id, false, []byte("data: x\n\n"))
+			time.Sleep(time.Hour) // it reads no more
+		})
+		o.api.Scheme = "https"
+		// The certificate is of another name and time.
+		o.engine.TLS = &tls.Config{InsecureSkipVerify: true}
+		o.limits = Limits{HeaderTimeout: time.Hour, IdleTimeout: time.Hour / 2}
+		r := newRig(t, o)
+		begin := time.Now()
+		got, err := post(r.http1(), r.url("/"), []byte("body"))
+		if took := time.Since(begin); took > 2*time.Minute {
+			t.Errorf("it took %v, want about a minute", took)
+		}
+		if err != nil || !strings.Contains(got, "event: error") {
+			t.Errorf("got %q, %v; want an error event", got, err)
+		}
+		if rec := r.record(); rec.Outcome != "upstream_cut" {
+			t.Errorf("record %+v, want upstream_cut", rec)
+		}
+	})
+}
