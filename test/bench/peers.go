@@ -60,6 +60,7 @@ func (p peer) launch(dir string, up *upstream) (*running, error) {
 	cmd := exec.Command("taskset", append([]string{"-c", proxyCore}, argv...)...)
 	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/bin", "HOME=" + home}, env...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = home, log, log
+	cmd.SysProcAttr = harness.DieWithParent()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
@@ -157,7 +158,7 @@ func nginx(binary string) peer {
 			verify = "proxy_ssl_verify on; proxy_ssl_session_reuse on; proxy_ssl_name localhost; proxy_ssl_trusted_certificate " + up.caFile + ";"
 		}
 		file, err := write(dir, "nginx.conf", fmt.Sprintf(`
-daemon off; user root; worker_processes 1; worker_rlimit_nofile 20000; pid %s/pid; error_log %s/error.log crit;
+daemon off; master_process off; user root; worker_processes 1; worker_rlimit_nofile 20000; pid %s/pid; error_log %s/error.log crit;
 events { worker_connections 20000; }
 http {
 	access_log off; keepalive_requests 100000000; client_max_body_size 1g;

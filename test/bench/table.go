@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
+	"time"
 
 	"anthropic-oauth-proxy/test/sim"
 )
@@ -38,8 +40,9 @@ func (b *bench) print(w io.Writer) {
 			b.printRow(w, m, sim.Protocol(protocol))
 		}
 	}
-	fmt.Fprintf(w, "\nMedians of %d rounds (memory: one fresh process); in brackets the ratio to %s. Scale: %+v\n",
-		b.rounds, b.peers[0].name, b.scale)
+	fmt.Fprintf(w, "\nMedians of %d rounds (memory: one fresh process); in brackets the ratio to %s. A round: %d requests, %d streams for %s, %d uploads of 10 MiB, %d cancels. %s, %s.\n",
+		b.rounds, b.peers[0].name, b.scale.requests, b.scale.streams, b.scale.window, b.scale.uploads, b.scale.cancels,
+		runtime.Version(), time.Now().UTC().Format(time.DateOnly))
 }
 
 func (b *bench) printRow(w io.Writer, m metric, protocol sim.Protocol) {

@@ -96,6 +96,7 @@ func Launch(o Options) (*Proxy, error) {
 	argv := append(append([]string{}, o.Wrap...), o.Binary, "serve", "--config", file)
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Env = environment(o)
+	p.cmd.SysProcAttr = DieWithParent()
 	p.cmd.Stdout = o.Log
 	if o.Log == nil {
 		p.cmd.Stdout = &p.logs
@@ -257,6 +258,7 @@ func Run(o Options, args ...string) (exitCode int, output string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, o.Binary, args...)
 	cmd.Env = environment(o)
+	cmd.SysProcAttr = DieWithParent()
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		return -1, err.Error()
