@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"anthropic-oauth-proxy/test/harness"
 	"anthropic-oauth-proxy/test/sim"
@@ -35,18 +34,13 @@ func (p *pair) openStreams(t *testing.T, n int, plan sim.Plan) []*bufio.Reader {
 func (p *pair) drain(t *testing.T) {
 	t.Helper()
 	p.proxy.Signal(syscall.SIGTERM)
-	deadline := time.Now().Add(patience)
-	for time.Now().Before(deadline) {
+	p.poll(t, "health says draining", func() bool {
 		status, body, err := p.proxy.AdminGet("/health")
 		if err != nil {
 			t.Fatalf("the admin server left before the streams: %v", err)
 		}
-		if status == http.StatusServiceUnavailable && strings.Contains(body, `"status":"draining"`) {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatal("the service never said that it drains")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, `"status":"draining"`)
+	})
 }
 
 // exit waits for the process and checks that it ended cleanly.

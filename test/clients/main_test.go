@@ -116,6 +116,18 @@ func await[T any](t testing.TB, what string, c <-chan T) T {
 	}
 }
 
+// poll asks again and again until the answer is yes.
+func (p *pair) poll(t testing.TB, what string, yes func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !yes() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: never in %s", what, patience)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 // raw sends bytes over a connection of its own and returns all that comes
 // back until the other side closes, or until half a minute has passed.
 func raw(t testing.TB, addr, request string) string {

@@ -163,22 +163,16 @@ func TestClientThatLeavesTheQueueIsForgotten(t *testing.T) {
 	}
 }
 
-// awaitMetric polls the admin server until a line stands in its metrics.
+// awaitMetric waits until a line stands in the metrics.
 func (p *pair) awaitMetric(t *testing.T, line string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	var text string
-	for time.Now().Before(deadline) {
-		var err error
-		if _, text, err = p.proxy.AdminGet("/metrics"); err != nil {
+	p.poll(t, line, func() bool {
+		_, text, err := p.proxy.AdminGet("/metrics")
+		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains("\n"+text, "\n"+line+"\n") {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatalf("%q never stood in the metrics:\n%s", line, text)
+		return strings.Contains("\n"+text, "\n"+line+"\n")
+	})
 }
 
 func TestStreamOutlastsTheTimeouts(t *testing.T) {
