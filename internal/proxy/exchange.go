@@ -56,6 +56,9 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, target stri
 // it: a panic on its way through is counted too.
 func (x *exchange) close() {
 	bug := recover()
+	if x.ticket != nil {
+		defer x.ticket.Leave()
+	}
 	abort := bug == http.ErrAbortHandler
 	if bug != nil && !abort {
 		abort = x.failInternally(bug)
@@ -67,9 +70,6 @@ func (x *exchange) close() {
 	x.body.release()
 	x.rec.requestBytes = x.sent.Load()
 	x.h.record(&x.rec)
-	if x.ticket != nil {
-		x.ticket.Leave()
-	}
 	if abort {
 		panic(http.ErrAbortHandler)
 	}

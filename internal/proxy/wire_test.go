@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -214,6 +215,31 @@ func TestRequestHeadersOnTheWire(t *testing.T) {
 		if !slices.Equal(lines, want) {
 			t.Errorf("%s: the API got\n%q, want\n%q", tc.name, lines, want)
 		}
+	}
+}
+
+// A client of HTTP/2 cannot name another host to the API.
+func TestHostOverHTTP2(t *testing.T) {
+	plain, heads := mirror(t, "HTTP/1.1 204 No Content\r\n\r\n")
+	p := newRig(t, plain).h2peer()
+	p.head(1, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a.example", "host", "b.example")
+	p.status()
+	if head, want := <-heads, "GET / HTTP/1.1\r\nHost: "+plain.api.Host+"\r\n\r\n"; head != want {
+		t.Errorf("the API got %q, want %q", head, want)
+	}
+	fields := make(chan map[string]string, 1)
+	secure := h2scripted(t, func(_ int, p *h2peer) {
+		req, _ := p.request()
+		fields <- req.fields
+		p.head(req.id, true, ":status", "204")
+		p.drain()
+	})
+	p = newRig(t, secure).h2peer()
+	p.head(1, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a.example", "host", "b.example")
+	p.status()
+	want := map[string]string{":method": "GET", ":path": "/", ":scheme": "https", ":authority": secure.api.Host}
+	if got := <-fields; !maps.Equal(got, want) {
+		t.Errorf("the API got %v, want %v", got, want)
 	}
 }
 

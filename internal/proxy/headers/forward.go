@@ -41,9 +41,10 @@ func Request(in http.Header, rules []Rule) http.Header {
 	return out
 }
 
-// stays reports whether a request field ends at this proxy.
+// stays reports whether a request field ends at this proxy. The transport
+// writes its own Host, and a client of HTTP/2 may send one beside :authority.
 func stays(name string) bool {
-	return framing[name] || private[name] || name == "Content-Length" ||
+	return framing[name] || private[name] || name == "Content-Length" || name == "Host" ||
 		strings.HasPrefix(name, forwardedPrefix) || strings.HasPrefix(name, tailnetPrefix)
 }
 
