@@ -173,9 +173,36 @@ func TestLeftoverOfAnUploadIsNoRequest(t *testing.T) {
 			r.record()
 			// The rest of the body is made of requests.
 			_, _ = io.WriteString(c, strings.Repeat(inner, 1000))
+			_ = c.Conn.(*net.TCPConn).CloseWrite()
 			rest, _ := io.ReadAll(c.br)
 			if smuggled.Load() > 0 || bytes.Contains(rest, []byte("HTTP/1.1")) {
 				t.Errorf("the body's rest was served as %d requests; the client read %.60q", smuggled.Load(), rest)
+			}
+		})
+	}
+}
+
+// A client that writes all of its body before it reads anything gets the early
+// answer all the same.
+func TestEarlyAnswerToAClientThatWritesFirst(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			r := newRig(t, served(t, protocol, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusRequestEntityTooLarge)
+				_, _ = io.WriteString(w, refusal)
+			}))
+			const size = 24 << 20
+			c := r.dial()
+			c.send("POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
+			if _, err := io.CopyN(c, zeros{}, size); err != nil {
+				t.Fatalf("the upload broke: %v", err)
+			}
+			res, body := c.answer("POST")
+			if res.StatusCode != http.StatusRequestEntityTooLarge || body != refusal || !res.Close {
+				t.Errorf("got %d %q, close %v", res.StatusCode, body, res.Close)
+			}
+			if rec := r.record(); rec.Outcome != "completed" || rec.Status != http.StatusRequestEntityTooLarge {
+				t.Errorf("record %+v", rec)
 			}
 		})
 	}

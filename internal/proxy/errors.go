@@ -120,8 +120,7 @@ func (x *exchange) fail(err error) {
 
 func (x *exchange) refuse(v verdict) {
 	x.rec.outcome, x.rec.status, x.rec.errorType = v.outcome, v.answer.Status, v.errorType
-	unread := x.unread()
-	if unread {
+	if x.unread() {
 		_ = x.rc.EnableFullDuplex()
 		v.answer.Close = true
 	}
@@ -134,11 +133,7 @@ func (x *exchange) refuse(v verdict) {
 	x.w.Header()[requestIDHeader] = []string{x.rec.id}
 	x.rec.firstByte()
 	x.rec.responseBytes = int64(v.answer.Write(x.w, x.rec.id))
-	_ = x.rc.Flush()
-	// Who waits for 100 (Continue) has sent nothing yet, and will not now.
-	if unread && (len(x.r.Header["Expect"]) == 0 || x.sent.Load() > 0) {
-		x.linger()
-	}
+	x.whole = x.rc.Flush() == nil
 }
 
 // unread reports whether the rest of a request body stands between this
@@ -147,13 +142,15 @@ func (x *exchange) unread() bool {
 	return x.r.ProtoMajor == 1 && x.r.Body != nil && x.r.Body != http.NoBody && !x.body.readToEnd()
 }
 
-// leaveUpload keeps net/http from taking the rest of an upload for the next
-// request, which it would once our deadline on that upload is gone. As with a
-// body over a limit of its own, it then closes the connection, and slowly: the
-// answer must not be lost with it.
-func (x *exchange) leaveUpload() {
-	if !x.unread() {
+// leaveUpload deals with an upload that an answer left behind. Its connection
+// is of no more use: net/http would take the rest for the next request. As for
+// a body over a limit of its own, it closes the connection slowly then.
+func (x *exchange) leaveUpload(abort bool) {
+	if abort || !x.unread() {
 		return
+	}
+	if x.whole {
+		x.linger()
 	}
 	_ = x.rc.SetReadDeadline(time.Unix(1, 0))
 	one := io.NopCloser(strings.NewReader("1"))
@@ -165,9 +162,13 @@ const (
 	lingerBytes = 64 << 20
 )
 
-// linger reads on for a while after a refusal: a connection that is closed
-// under an upload is reset, and the refusal may be lost with it.
+// linger reads on for a while: a connection that is closed under an upload is
+// reset, and the answer may be lost with it. Who waits for 100 (Continue) has
+// sent nothing yet, and will not now.
 func (x *exchange) linger() {
+	if len(x.r.Header["Expect"]) > 0 && x.sent.Load() == 0 {
+		return
+	}
 	_ = x.rc.SetReadDeadline(time.Now().Add(lingerTime))
 	_, _ = io.CopyN(io.Discard, x.r.Body, lingerBytes)
 }

@@ -26,6 +26,7 @@ type exchange struct {
 	body   requestBody
 	dog    *watchdog
 	writes writeClock
+	whole  bool // the client has been sent all of its answer
 	rec    record
 	sent   atomic.Int64 // bytes of the request body read from the client
 	// trailer goes upstream behind a streaming body; whoever reads the body to
@@ -56,9 +57,6 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, target stri
 // it: a panic on its way through is counted too.
 func (x *exchange) close() {
 	bug := recover()
-	if x.ticket != nil {
-		defer x.ticket.Leave()
-	}
 	abort := bug == http.ErrAbortHandler
 	if bug != nil && !abort {
 		abort = x.failInternally(bug)
@@ -66,13 +64,21 @@ func (x *exchange) close() {
 	x.stopClocks()
 	x.end(context.Canceled)
 	x.unwatch()
-	x.leaveUpload()
 	x.body.release()
-	x.rec.requestBytes = x.sent.Load()
-	x.h.record(&x.rec)
+	x.settle()
+	x.leaveUpload(abort)
 	if abort {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// settle writes the record and frees the place.
+func (x *exchange) settle() {
+	if x.ticket != nil {
+		defer x.ticket.Leave()
+	}
+	x.rec.requestBytes = x.sent.Load()
+	x.h.record(&x.rec)
 }
 
 func (x *exchange) serve() {

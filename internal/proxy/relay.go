@@ -42,6 +42,7 @@ func (x *exchange) relay(ctx context.Context, res *upstream.Response) {
 	if err == nil {
 		x.writeTrailers(res)
 		x.rec.outcome = completed
+		x.whole = res.ContentLength >= 0
 		return
 	}
 	x.breakOff(ctx, res, err)
