@@ -66,7 +66,8 @@ func startUpstream(protocol sim.Protocol, ca *sim.CA, caFile string) (*upstream,
 		}
 		server := &http.Server{
 			Handler: http.HandlerFunc(u.serveHTTP2), TLSConfig: conf, ErrorLog: log.New(io.Discard, "", 0),
-			HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100},
+			// Frames of 16 KiB are what servers other than Go's accept.
+			HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100, MaxReadFrameSize: 16 << 10},
 		}
 		go server.ServeTLS(socket, "", "") // until the process ends
 		return u, nil

@@ -93,7 +93,7 @@ func Start(o Options) (*API, error) {
 		ConnContext:    withTap,
 		ErrorLog:       log.New(io.Discard, "", 0), // cut connections are the plan here
 		MaxHeaderBytes: 1 << 20,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: o.MaxStreams},
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: o.MaxStreams, MaxReadFrameSize: 16 << 10},
 	}
 	if err := a.listen(socket); err != nil {
 		socket.Close()
