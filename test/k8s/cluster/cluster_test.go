@@ -186,6 +186,9 @@ func (d *deployment) firstStart(t *testing.T) {
 			t.Errorf("GET %s: %d %s", path, code, body)
 		}
 	}
+	// What the RUNBOOK runs inside the containers is there.
+	d.run("exec", podName, "-c", "proxy", "--", "/anthropic-oauth-proxy", "healthcheck")
+	d.run("exec", podName, "-c", "tailscale", "--", "tailscale", "--socket=/run/tailscaled/tailscaled.sock", "status")
 	if conn, err := net.DialTimeout("tcp", net.JoinHostPort(pod.Status.PodIP, "8080"), time.Second); err == nil {
 		conn.Close()
 		t.Error("the proxy port is open to the cluster without the component cluster-access")
