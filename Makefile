@@ -45,8 +45,9 @@ tools:
 lint: tools ## gofmt, vet, staticcheck, actionlint, shellcheck
 	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "run gofmt on: $$bad"; exit 1; }
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && go vet ./... && $(CACHE)/staticcheck ./...) || exit 1; done
+	@cd test/k8s && go vet -tags cluster ./cluster/... && $(CACHE)/staticcheck -tags cluster ./cluster/...
 	$(CACHE)/actionlint
-	shellcheck k8s/preflight k8s/verify .ci/run .ci/deps
+	shellcheck k8s/preflight k8s/verify test/k8s/cluster/images .ci/run .ci/deps
 
 test-clients: ## only the SDKs, the claude command and the black-box tests
 	cd test && go test -race -count=$(COUNT) ./clients/...
