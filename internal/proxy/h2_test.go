@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -260,4 +261,25 @@ func TestAPathThatDiedSilently(t *testing.T) {
 			t.Errorf("record %+v, want upstream_cut", rec)
 		}
 	})
+}
+
+// An API that says goodbye again and again, as load balancers do, loses
+// nobody's request.
+func TestGoodbyesLoseNothing(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			var n atomic.Int64
+			r := newRig(t, served(t, protocol, func(w http.ResponseWriter, req *http.Request) {
+				_, _ = io.Copy(io.Discard, req.Body)
+				if n.Add(1)%10 == 0 {
+					w.Header().Set("Connection", "close") // a GOAWAY on HTTP/2
+				}
+				_, _ = io.WriteString(w, "fine")
+			}))
+			hammer(t, r.http1(), r.url("/v1/messages"), 1<<10, 1000, "fine")
+			if seen := n.Load(); seen != 1000 {
+				t.Errorf("the API served %d requests, want 1000", seen)
+			}
+		})
+	}
 }
