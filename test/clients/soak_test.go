@@ -54,7 +54,7 @@ func soak(t *testing.T, p *pair, name string, streams int, plan sim.Plan, arrive
 	}
 	bodies := []string{pad(1 << 10), pad(8 << 10), pad(1 << 10), pad(40 << 10), pad(2 << 10), pad(200 << 10)}
 	want := strings.Join(sim.Events(3), "")
-	var broken atomic.Int64
+	var broken, slowest atomic.Int64
 	var workers sync.WaitGroup
 	todo := make(chan int, streams)
 	for i := range streams {
@@ -65,14 +65,19 @@ func soak(t *testing.T, p *pair, name string, streams int, plan sim.Plan, arrive
 	for range 48 {
 		workers.Go(func() {
 			for i := range todo {
+				start := time.Now()
 				if err := p.stream(t, plan, bodies[i%len(bodies)], want); err != nil && broken.Add(1) <= 5 {
 					t.Errorf("%s, stream %d: %v", name, i, err)
+				}
+				for took, old := int64(time.Since(start)), slowest.Load(); took > old && !slowest.CompareAndSwap(old, took); {
+					old = slowest.Load()
 				}
 			}
 		})
 	}
 	workers.Wait()
-	t.Logf("%s: %d of %d streams broken, in %s", name, broken.Load(), streams, time.Since(began).Round(time.Millisecond))
+	t.Logf("%s: %d of %d streams broken, in %s, the slowest in %s", name, broken.Load(), streams,
+		time.Since(began).Round(time.Millisecond), time.Duration(slowest.Load()).Round(time.Millisecond))
 	if n := arrived(); n != streams {
 		t.Errorf("%s: %d requests arrived for %d streams", name, n, streams)
 	}
