@@ -62,6 +62,10 @@ const (
 	// socket a moment before it lets other users in, and the lifecycle gives up
 	// on a refusal at once.
 	socketGrace = 250 * time.Millisecond
+	// ownStall is how late our own timer may be. If it is later, this process
+	// or the whole machine stood still, and tailscaled is not to blame for the
+	// answer that is missing.
+	ownStall = 100 * time.Millisecond
 )
 
 // followUps are the pauses before the extra polls that a wake-up earns:
@@ -146,8 +150,11 @@ func (a *Actor) pollLoop(ctx context.Context) error {
 
 // look asks tailscaled how it is, and adds what the pings found.
 func (a *Actor) look(ctx context.Context) messages.TailnetStatus {
+	asked := time.Now()
 	status := a.ask(ctx)
-	if status.Reason == messages.ReasonPermissionDenied && rest(ctx, socketGrace) {
+	switch {
+	case status.Reason == messages.ReasonPermissionDenied && rest(ctx, socketGrace),
+		status.Reason == messages.ReasonTimeout && time.Since(asked) > a.patience()+ownStall:
 		status = a.ask(ctx)
 	}
 	connected := status.Link == messages.LinkConnected
@@ -162,7 +169,7 @@ func (a *Actor) look(ctx context.Context) messages.TailnetStatus {
 
 // ask polls once and classifies the answer.
 func (a *Actor) ask(ctx context.Context) messages.TailnetStatus {
-	ctx, cancel := context.WithTimeout(ctx, a.cfg.PollInterval/2+lateSlack)
+	ctx, cancel := context.WithTimeout(ctx, a.patience())
 	defer cancel()
 	st, err := a.src.Status(ctx)
 	var known Warnings
@@ -171,6 +178,9 @@ func (a *Actor) ask(ctx context.Context) messages.TailnetStatus {
 	}
 	return Classify(st, err, known, time.Now())
 }
+
+// patience is how long an answer may take.
+func (a *Actor) patience() time.Duration { return a.cfg.PollInterval/2 + lateSlack }
 
 // pause is the time from the start of one poll to the start of the next.
 func (a *Actor) pause(link messages.Link) time.Duration {

@@ -137,6 +137,27 @@ func TestDeathAndRebirthAreSeenAtOnce(t *testing.T) {
 	})
 }
 
+func TestOurOwnStallIsNotTailscaleds(t *testing.T) {
+	watch(t, Config{}, func(src *fakeSource, got *facts, _ *bytes.Buffer) {
+		stalled := false
+		src.setFunc(func(context.Context) (*ipnstate.Status, error) {
+			if !stalled {
+				stalled = true
+				time.Sleep(3 * time.Second) // the deadline passes unnoticed meanwhile
+				return nil, context.DeadlineExceeded
+			}
+			return running(), nil
+		})
+		for range 100 {
+			time.Sleep(50 * time.Millisecond)
+			got.want(t, "at every moment", up, "")
+		}
+		if !stalled {
+			t.Error("nothing stalled")
+		}
+	})
+}
+
 func TestOneRefusalOfTheSocketIsNotBelieved(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -132,12 +132,12 @@ func (f fault) try(t *testing.T, ctx context.Context, l *lab.Lab, order int) (la
 	}
 	seen := at.Sub(known)
 	if f.seen > 0 && seen > f.seen {
-		late = fmt.Sprintf("seen after %v, promised %v\n%s", seen, f.seen, watch)
+		late += fmt.Sprintf("seen after %v, promised %v\n%s", seen, f.seen, watch)
 	}
 	f.checkTruth(t, ctx, l, h)
 	f.checkPages(t, ctx, l)
-	if f.reasons == nil {
-		watch.neverLost(t)
+	if f.reasons == nil && watch.wasLost() {
+		late += fmt.Sprintf("tailscaled's answers, so that health said not connected while traffic flowed\n%s", watch)
 	}
 
 	healed, err := f.heal(ctx, l)
