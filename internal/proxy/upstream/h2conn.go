@@ -43,8 +43,10 @@ type h2Conn struct {
 	streams  map[uint32]*h2Stream
 	reserved int
 	nextID   uint32
-	err      error // why the connection is of no use any more
-	leaving  bool  // the API sent GOAWAY: no new streams
+	batch    uint64 // of what gathers in out
+	broken   error  // why nothing can be written any more
+	err      error  // why the connection is of no use any more
+	leaving  bool   // the API sent GOAWAY: no new streams
 
 	maxStreams    uint32
 	maxFrame      int
@@ -72,6 +74,10 @@ const (
 	quietTime  = 30 * time.Second
 	deadTime   = 15 * time.Second
 	unusedTime = 5 * time.Minute
+
+	// lastWords is how long we listen to a connection on which we cannot write:
+	// a peer that closes it has often said why, or which requests it took.
+	lastWords = time.Second
 
 	// uploadBacklog is how much may wait to be written before uploads pause;
 	// floodBacklog is when a peer's own demands have gone too far.
@@ -164,7 +170,11 @@ func (c *h2Conn) fail(err error) {
 	c.clock.Stop()
 	close(c.closed)
 	for _, s := range c.streams {
-		s.fail(&Error{Stage: Sent, Err: err})
+		stage := Sent
+		if s.batch == c.batch {
+			stage = Unsent // its head still waits to be written
+		}
+		s.fail(&Error{Stage: stage, Err: err})
 	}
 	c.room.Broadcast()
 	_ = c.raw.Close()
@@ -215,11 +225,15 @@ func (c *h2Conn) writeLoop() {
 		runtime.Gosched()
 		c.mu.Lock()
 		c.out, c.spare = c.spare, c.out
+		c.batch++
 		c.mu.Unlock()
 		_, err := c.spare.WriteTo(c.nc)
 		c.mu.Lock()
 		if err != nil {
-			c.fail(err)
+			c.leaving, c.broken = true, err
+			_ = c.raw.SetReadDeadline(time.Now().Add(lastWords))
+			c.mu.Unlock()
+			return
 		}
 		c.trim(&c.spare)
 		c.room.Broadcast()
@@ -248,6 +262,8 @@ func (c *h2Conn) readLoop() {
 		case errors.As(err, &se):
 			// One bad message does not cost the others their connection.
 			c.reset(se.StreamID, se.Code, &Error{Stage: Sent, Err: errMalformed})
+		case err != nil && c.broken != nil:
+			c.fail(c.broken)
 		case err != nil:
 			c.fail(readFailure(err))
 		case c.out.Len() > floodBacklog:

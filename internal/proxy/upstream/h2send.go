@@ -49,7 +49,7 @@ func (c *h2Conn) open(req *Request) (*h2Stream, error) {
 		return nil, &Error{Stage: Unsent, Err: errGoAway}
 	}
 	s := &h2Stream{
-		conn: c, id: c.nextID, news: make(chan struct{}, 1), bare: req.Method == http.MethodHead,
+		conn: c, id: c.nextID, batch: c.batch, news: make(chan struct{}, 1), bare: req.Method == http.MethodHead,
 		left: -1, window: streamWindow, sendWindow: c.initialWindow,
 	}
 	c.nextID += 2

@@ -16,8 +16,10 @@ import (
 type h2Stream struct {
 	conn *h2Conn
 	id   uint32
-	news chan struct{}
-	bare bool // the answer has no content, whatever its head says
+	// batch is the connection's when the head was put in line to be written.
+	batch uint64
+	news  chan struct{}
+	bare  bool // the answer has no content, whatever its head says
 
 	interim    []interimHead
 	res        *Response
