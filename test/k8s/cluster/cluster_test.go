@@ -202,6 +202,7 @@ func (d *deployment) streams(t *testing.T) {
 		body, err := d.tailnet.call(t.Context(), sim.Plan{Name: "first", Deltas: deltas, Stream: true})
 		return err == nil && body == complete
 	})
+	t.Logf("POST http://anthropic-oauth-proxy:8080/v1/messages from the caller node: a whole stream of %d bytes", len(complete))
 	r, err := d.tailnet.api.Wait(t.Context(), "first")
 	if err != nil {
 		t.Fatal(err)
