@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -271,7 +273,7 @@ func TestGoodbyesLoseNothing(t *testing.T) {
 			var n atomic.Int64
 			r := newRig(t, served(t, protocol, func(w http.ResponseWriter, req *http.Request) {
 				_, _ = io.Copy(io.Discard, req.Body)
-				if n.Add(1)%10 == 0 {
+				if n.Add(1)%40 == 0 {
 					w.Header().Set("Connection", "close") // a GOAWAY on HTTP/2
 				}
 				_, _ = io.WriteString(w, "fine")
@@ -281,5 +283,60 @@ func TestGoodbyesLoseNothing(t *testing.T) {
 				t.Errorf("the API served %d requests, want 1000", seen)
 			}
 		})
+	}
+}
+
+// mute is a connection that can be read after it can no longer be written.
+type mute struct {
+	net.Conn
+	broken, tried chan struct{}
+	once          sync.Once
+}
+
+func (m *mute) Write(p []byte) (int, error) {
+	select {
+	case <-m.broken:
+		m.once.Do(func() { close(m.tried) })
+		return 0, syscall.EPIPE
+	default:
+		return m.Conn.Write(p)
+	}
+}
+
+// A GOAWAY that comes after a failed write still tells which requests are safe
+// to repeat.
+func TestLastWordsAreHeard(t *testing.T) {
+	broken, tried := make(chan struct{}), make(chan struct{})
+	o := h2scripted(t, func(n int, p *h2peer) {
+		req, ok := p.request()
+		if !ok {
+			return
+		}
+		p.answer(req.id, "fine")
+		if n == 1 {
+			<-tried
+			_ = p.WriteGoAway(req.id, http2.ErrCodeNo, nil)
+		}
+		p.drain()
+	})
+	dials := 0
+	o.engine.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if dials++; err != nil || dials > 1 {
+			return c, err
+		}
+		return &mute{Conn: c, broken: broken, tried: tried}, nil
+	}
+	r := newRig(t, o)
+	for i, attempts := range []int{1, 2} {
+		if got, err := post(r.http1(), r.url("/"), []byte("body")); err != nil || got != "fine" {
+			t.Errorf("request %d: %q, %v", i, got, err)
+		}
+		if rec := r.record(); rec.Attempts != attempts {
+			t.Errorf("request %d: %d attempts, want %d", i, rec.Attempts, attempts)
+		}
+		if i == 0 {
+			close(broken)
+		}
 	}
 }
