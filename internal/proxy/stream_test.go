@@ -3,14 +3,11 @@ package proxy
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -221,118 +218,5 @@ func TestTruncatedHTTP2Answers(t *testing.T) {
 				t.Errorf("error %v, record %+v; want a broken answer, upstream_cut", err, rec)
 			}
 		})
-	}
-}
-
-// The drain's deadline ends every stream, wherever it stands.
-func TestDrainEndsStreams(t *testing.T) {
-	for _, protocol := range protocols {
-		t.Run(protocol, func(t *testing.T) {
-			begun := make(chan struct{}, 2)
-			left := make(chan struct{}, 2)
-			r := newRig(t, served(t, protocol, func(w http.ResponseWriter, req *http.Request) {
-				if req.URL.Path == "/stream" {
-					w.Header().Set("Content-Type", "text/event-stream")
-					_, _ = io.WriteString(w, "data: x\n\n")
-					w.(http.Flusher).Flush()
-				}
-				begun <- struct{}{}
-				<-req.Context().Done()
-				left <- struct{}{}
-			}))
-			stream, waiting := r.dial(), r.dial()
-			stream.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
-			waiting.send("GET /waiting HTTP/1.1\r\nHost: x\r\n\r\n")
-			<-begun
-			<-begun
-			head := stream.head("GET")
-			gate := r.handler.Gate
-			gate.Close()
-			late := r.dial()
-			late.send("GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
-			if res, body := late.answer("GET"); res.StatusCode != 503 || !res.Close || res.Header.Get("Retry-After") == "" ||
-				res.Header.Get("X-Should-Retry") != "true" || !strings.Contains(body, "overloaded_error") {
-				t.Errorf("a late request: %d %v %s", res.StatusCode, res.Header, body)
-			}
-			gate.End(ErrDrained)
-			if body, err := io.ReadAll(head.Body); err != nil || !strings.HasPrefix(string(body), "data: x\n\nevent: error\n") {
-				t.Errorf("the stream: %q, %v; want an error event", body, err)
-			}
-			if res, _ := waiting.answer("GET"); res.StatusCode != 503 || !res.Close {
-				t.Errorf("the one that waited for its head: %d, want 503", res.StatusCode)
-			}
-			<-left
-			<-left
-			<-gate.Idle()
-			outcomes := map[string]int{}
-			for range 3 {
-				outcomes[r.record().Outcome]++
-			}
-			if outcomes["drained"] != 2 || outcomes["refused"] != 1 {
-				t.Errorf("outcomes %v, want 2 drained and 1 refused", outcomes)
-			}
-		})
-	}
-}
-
-// A client that leaves is gone upstream too, at once and without a trace.
-func TestAClientThatLeaves(t *testing.T) {
-	const soon = 100 * time.Millisecond
-	for _, protocol := range protocols {
-		for _, http1 := range []bool{true, false} {
-			for _, stage := range []string{"waiting", "streaming", "uploading"} {
-				t.Run(fmt.Sprintf("%s/http1=%v/%s", protocol, http1, stage), func(t *testing.T) {
-					begun, left := make(chan struct{}), make(chan time.Time, 1)
-					r := newRig(t, served(t, protocol, func(w http.ResponseWriter, req *http.Request) {
-						if stage != "uploading" {
-							_, _ = io.Copy(io.Discard, req.Body)
-						}
-						if stage == "streaming" {
-							w.WriteHeader(200)
-							w.(http.Flusher).Flush()
-						}
-						close(begun)
-						if stage == "uploading" {
-							_, _ = io.Copy(io.Discard, req.Body)
-						} else {
-							<-req.Context().Done()
-						}
-						left <- time.Now()
-					}))
-					ctx, cancel := context.WithCancel(t.Context())
-					var body io.Reader = strings.NewReader("body")
-					pr, pw := io.Pipe()
-					if stage == "uploading" {
-						body = pr
-						go func() { _, _ = pw.Write(make([]byte, 10)) }()
-					}
-					req, _ := http.NewRequestWithContext(ctx, "POST", r.url("/"), body)
-					done := make(chan struct{})
-					go func() {
-						defer close(done)
-						if res, err := r.client(http1).Do(req); err == nil {
-							_, _ = io.Copy(io.Discard, res.Body)
-							_ = res.Body.Close()
-						}
-					}()
-					<-begun
-					cancel()
-					at := time.Now()
-					select {
-					case when := <-left:
-						if took := when.Sub(at); took > soon && !testing.Short() {
-							t.Errorf("the API heard of it after %v, want %v", took, soon)
-						}
-					case <-time.After(patience):
-						t.Fatal("the API never heard of it")
-					}
-					_ = pw.Close() // net/http's client waits for its body
-					<-done
-					if rec := r.record(); rec.Outcome != "client_gone" || rec.Status != 499 {
-						t.Errorf("record %+v, want client_gone, 499", rec)
-					}
-				})
-			}
-		}
 	}
 }
