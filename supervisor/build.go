@@ -72,7 +72,11 @@ func Build(c config.Config, o Options) (*System, error) {
 	})
 	s.edge = edgeServer(handler, s.sidecar.connContext, o)
 	s.edgeSocket = socket.New(c.Proxy.ListenAddr, s.gate.Capacity()+spareConns)
-	s.edge.ConnState = s.edgeSocket.ConnState
+	s.edgeSocket.Dress = proxy.NewConn
+	s.edge.ConnState = func(c net.Conn, state http.ConnState) {
+		proxy.ConnState(c, state)
+		s.edgeSocket.ConnState(c, state)
+	}
 	s.admin = adminServer(pages.Mux(), o)
 	s.adminSock = socket.New(c.Proxy.AdminAddr, spareConns)
 	s.admin.ConnState = s.adminSock.ConnState

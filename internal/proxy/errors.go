@@ -92,6 +92,10 @@ func badTarget(method string) verdict {
 	return v
 }
 
+// twoLengths refuses what may be read in two ways (RFC 9112 6.1).
+var twoLengths = verdict{apierror.Error{Status: 400, Type: apierror.InvalidRequest, Close: true,
+	Message: "The request has both Transfer-Encoding and Content-Length, or was sent before the answer to the one before it."}, refused, typeInvalidRequest}
+
 // brokenStream is what a client hears of a stream that ends too early.
 func brokenStream(o outcome) apierror.Error {
 	switch o {
@@ -124,7 +128,6 @@ func (x *exchange) refuse(v verdict) {
 		_ = x.rc.EnableFullDuplex()
 		v.answer.Close = true
 	}
-	v.answer.Close = v.answer.Close || x.mayHideLength()
 	x.writes.forget()
 	x.writes.renew()
 	if v.answer.Close {

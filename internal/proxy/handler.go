@@ -82,6 +82,7 @@ func New(o Options) *Handler {
 // http.ErrAbortHandler to break a connection whose answer cannot be completed.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to, ok := target(r)
+	single := oneLength(r.Context(), r)
 	if local := h.Local[pathOf(to)]; ok && local != nil {
 		local.ServeHTTP(w, r)
 		return
@@ -90,6 +91,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer x.close()
 	if !ok {
 		x.refuse(badTarget(r.Method))
+		return
+	}
+	if !single {
+		x.refuse(twoLengths)
 		return
 	}
 	x.serve()

@@ -96,12 +96,12 @@ func newRig(t testing.TB, o options) *rig {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	r.server = &http.Server{
-		Handler: r.handler, Protocols: &protocols, DisableGeneralOptionsHandler: true, ConnContext: ConnContext,
+		Handler: r.handler, Protocols: &protocols, DisableGeneralOptionsHandler: true, ConnContext: ConnContext, ConnState: ConnState,
 		ErrorLog: telemetry.StandardLog(r.handler.Log, "edge"), ReadHeaderTimeout: patience,
 		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 250 * 64 << 10},
 	}
 	served := make(chan struct{})
-	go func() { defer close(served); _ = r.server.Serve(ln) }()
+	go func() { defer close(served); _ = r.server.Serve(dressed{ln}) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

@@ -64,19 +64,10 @@ func (x *exchange) writeHead(res *upstream.Response) {
 	for name := range res.Trailer {
 		h.Add("Trailer", name)
 	}
-	if x.h.Gate.Closed() || x.unread() || x.mayHideLength() {
+	if x.h.Gate.Closed() || x.unread() {
 		h["Connection"] = []string{"close"}
 	}
 	x.w.WriteHeader(res.Status)
-}
-
-// mayHideLength reports whether the request may have come with two lengths. Of
-// those the chunked one counts, and the connection must end after it (RFC 9112
-// 6.1): what follows could be smuggled past somebody in front of us. net/http
-// does not tell whether there were two, so every chunked upload is the last of
-// its connection; no known client of the API sends any.
-func (x *exchange) mayHideLength() bool {
-	return x.r.ProtoMajor == 1 && len(x.r.TransferEncoding) > 0
 }
 
 // A readError is one that came from the API; any other of copyBody is the

@@ -110,7 +110,13 @@ func everything(t *testing.T, s *Socket) *http.Server {
 			_, _ = io.WriteString(w, "served")
 		}),
 	}
-	t.Cleanup(func() { _ = server.Close() })
+	t.Cleanup(func() {
+		_ = server.Close()
+		// An HTTP/2 connection that broke the rules lingers after its goodbye.
+		for range cap(s.slots) {
+			s.slots <- struct{}{}
+		}
+	})
 	return server
 }
 

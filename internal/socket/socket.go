@@ -16,6 +16,10 @@ import (
 // Socket is a listening socket that outlives its users. It is safe for
 // concurrent use; its owner must Close it.
 type Socket struct {
+	// Dress, when not nil, wraps every connection for the server. It is set
+	// before the first Serve.
+	Dress func(net.Conn) net.Conn
+
 	addr  string
 	slots slots
 
@@ -78,7 +82,7 @@ func (s *Socket) Serve(ctx context.Context, server *http.Server) error {
 	if err := ln.SetDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("listen on %s: %w", s.addr, cause(err))
 	}
-	l := &lease{TCPListener: ln, slots: s.slots, done: make(chan struct{})}
+	l := &lease{TCPListener: ln, slots: s.slots, dress: s.Dress, done: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	err = server.Serve(l)
@@ -106,6 +110,7 @@ func (s *Socket) Close() {
 type lease struct {
 	*net.TCPListener
 	slots slots
+	dress func(net.Conn) net.Conn
 	once  sync.Once
 	done  chan struct{}
 }
@@ -123,8 +128,12 @@ func (l *lease) Accept() (net.Conn, error) {
 		if l.ended() {
 			return nil, net.ErrClosed
 		}
+		return nil, err
 	}
-	return c, err
+	if l.dress != nil {
+		c = l.dress(c)
+	}
+	return c, nil
 }
 
 func (l *lease) ended() bool {

@@ -75,22 +75,19 @@ func TestHostileRequestsAreRefused(t *testing.T) {
 	}
 }
 
-// Of two lengths the chunked one counts (RFC 9112 6.3), alone, all the way:
-// what follows it is nobody's request, because the connection is closed.
+// A request with two lengths is read in two ways by two readers: it is refused,
+// and nothing of it, nor of what hides behind it, reaches the API.
 func TestTwoLengthsSmuggleNothing(t *testing.T) {
 	for _, lengths := range []string{
 		"Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5",
 	} {
 		p := start(t, sim.Options{Protocol: sim.TLS1}, harness.Options{})
 		answer := raw(t, p.proxy.Addr, "POST /v1/messages HTTP/1.1\r\nHost: ai\r\nX-Sim: name=two\r\n"+lengths+"\r\n\r\n2\r\n{}\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: ai\r\nConnection: close\r\n\r\n")
-		if n := strings.Count(answer, "HTTP/1.1 "); n != 1 {
-			t.Errorf("%q: %d answers:\n%s", lengths, n, answer)
+		if n := strings.Count(answer, "HTTP/1.1 "); n != 1 || !strings.HasPrefix(answer, "HTTP/1.1 400 ") {
+			t.Errorf("%q: %d answers, want one 400:\n%s", lengths, n, answer)
 		}
 		for _, rec := range p.api.Requests() {
-			await(t, "the API's answer", rec.Ended())
-			if rec.Target == "/smuggled" || string(rec.Body) != "{}" || rec.Header["Content-Length"] != nil && rec.Header.Get("Content-Length") != "2" {
-				t.Errorf("%q: the API saw %s %s with body %q", lengths, rec.Method, rec.Target, rec.Body)
-			}
+			t.Errorf("%q: the API saw %s %s", lengths, rec.Method, rec.Target)
 		}
 	}
 }
