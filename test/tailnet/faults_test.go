@@ -219,9 +219,7 @@ func (f fault) checkPages(t *testing.T, ctx context.Context, l *lab.Lab) {
 	} else if f.reasons != nil {
 		word = "not_connected"
 	}
-	if !strings.Contains(l.Proxy.Logs(), word) {
-		t.Errorf("the log does not mention %q", word)
-	}
+	awaitLog(t, ctx, l, word)
 }
 
 func wantMetric(t *testing.T, ctx context.Context, l *lab.Lab, sample string, want float64) {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"text/tabwriter"
@@ -76,6 +77,15 @@ func await(t *testing.T, ctx context.Context, what string, ok func() bool) {
 		case <-time.After(3 * time.Millisecond):
 		}
 	}
+}
+
+// awaitLog waits for a word in the service's log, which is written a moment
+// after the pages know.
+func awaitLog(t *testing.T, ctx context.Context, l *lab.Lab, word string) {
+	t.Helper()
+	await(t, within(t, ctx, 5*time.Second), fmt.Sprintf("%q in the log", word), func() bool {
+		return strings.Contains(l.Proxy.Logs(), word)
+	})
 }
 
 // table collects what was measured, for the end of the run.

@@ -81,9 +81,7 @@ func stillWaits(t *testing.T, ctx context.Context, l *lab.Lab, reason string) {
 	if err != nil || h.Code != 503 || h.Reason != reason {
 		t.Errorf("health while waiting: %+v, %v; want 503 and %s", h, err, reason)
 	}
-	if !strings.Contains(l.Proxy.Logs(), reason) {
-		t.Errorf("the log does not say what it waits for: %s", reason)
-	}
+	awaitLog(t, ctx, l, reason)
 	if _, _, err := l.Proxy.Data(ctx, "/health"); err == nil {
 		t.Error("the data plane listens before the tailnet is there")
 	}
