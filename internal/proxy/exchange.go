@@ -82,6 +82,8 @@ func (x *exchange) settle() {
 }
 
 func (x *exchange) serve() {
+	// Whatever becomes of it: that it came is evidence that peers reach us.
+	x.h.Metrics.LastRequest.SetToCurrentTime()
 	if x.h.Gate.Closed() {
 		x.fail(admission.ErrDraining)
 		return
@@ -133,7 +135,6 @@ func (x *exchange) enter() error {
 }
 
 func (x *exchange) identify() {
-	x.h.Metrics.LastRequest.SetToCurrentTime()
 	if x.h.Identify == nil {
 		return
 	}
