@@ -1,8 +1,6 @@
 package upstream
 
-import (
-	"golang.org/x/net/http2"
-)
+import "golang.org/x/net/http2"
 
 // handle takes one frame. The caller holds mu.
 func (c *h2Conn) handle(f http2.Frame) error {
