@@ -204,11 +204,9 @@ func (x *exchange) end(cause error) {
 
 // attempt sends the request once and waits for the head of the answer.
 func (x *exchange) attempt(ctx context.Context, header http.Header) (*upstream.Response, error) {
-	interim := &interim{x: x}
-	defer interim.close()
 	req := &upstream.Request{
 		Method: x.r.Method, Target: x.target, Header: header,
-		ContentLength: x.r.ContentLength, Trailer: x.trailer, Interim: interim.write,
+		ContentLength: x.r.ContentLength, Trailer: x.trailer, Interim: x.passInterim,
 	}
 	if x.body.streams() {
 		x.dog.watch(x.h.Limits.IdleTimeout, func() { x.end(x.body.stream.stalled()) })

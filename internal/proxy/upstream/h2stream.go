@@ -44,10 +44,9 @@ type interimHead struct {
 }
 
 var (
-	errShort     = errors.New("upstream ended its answer before the declared length")
-	errBadHead   = errors.New("upstream's answer has no valid status")
-	errReset     = errors.New("upstream reset the stream")
-	errStreamEnd = errors.New("read response: body is closed")
+	errShort   = errors.New("upstream ended its answer before the declared length")
+	errBadHead = errors.New("upstream's answer has no valid status")
+	errReset   = errors.New("upstream reset the stream")
 )
 
 func (s *h2Stream) wake() {
@@ -315,7 +314,7 @@ func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 
 func (b *h2Body) Close() error {
 	if b.done == nil {
-		b.done = errStreamEnd
+		b.done = errBodyClosed
 		b.s.leave()
 	}
 	return nil

@@ -42,7 +42,7 @@ type Pool struct {
 
 	mu      sync.Mutex
 	closed  bool
-	speaks  protocol             // what the last connection negotiated
+	http1   bool                 // the last connection negotiated nothing better
 	shared  []*h2Conn            // HTTP/2 connections, oldest first
 	idle    []*h1Conn            // HTTP/1.1 connections without a request, last used last
 	open    map[*h1Conn]struct{} // HTTP/1.1 connections, idle or not
@@ -50,14 +50,6 @@ type Pool struct {
 	waiting int                  // requests that wait for one of them
 	reaper  *time.Timer          // closes what stays idle; nil while nothing is idle
 }
-
-type protocol int
-
-const (
-	speaksUnknown protocol = iota
-	speaksHTTP1
-	speaksHTTP2
-)
 
 // dial is a connection in the making that several requests may wait for.
 type dial struct {
@@ -85,7 +77,7 @@ func New(target *url.URL, o Options) *Pool {
 		p.dialer = (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext
 	}
 	if target.Scheme != "https" {
-		p.speaks = speaksHTTP1
+		p.http1 = true
 		return p
 	}
 	p.tls = &tls.Config{}
@@ -201,7 +193,7 @@ func (p *Pool) join() (d *dial, mine bool) {
 		return nil, false
 	}
 	p.waiting++
-	if n := len(p.pending); n > 0 && p.speaks != speaksHTTP1 && p.waiting <= n*streamsPerDial {
+	if n := len(p.pending); n > 0 && !p.http1 && p.waiting <= n*streamsPerDial {
 		return p.pending[n-1], false
 	}
 	d = &dial{done: make(chan struct{})}
@@ -247,10 +239,10 @@ func (p *Pool) run(d *dial) {
 			h2.close()
 		}
 	case h2 != nil:
-		p.speaks = speaksHTTP2
+		p.http1 = false
 		p.shared = append(p.shared, h2)
 	default:
-		p.speaks = speaksHTTP1
+		p.http1 = true
 		p.open[h1] = struct{}{}
 		d.conn = h1
 		if d.left {

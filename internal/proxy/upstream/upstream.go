@@ -22,7 +22,7 @@ type Request struct {
 	// with an optional query, or "*".
 	Target string
 	// Header holds the end-to-end fields with canonical keys. The engine reads
-	// it until RoundTrip returns; it may add keys without a value.
+	// it until RoundTrip returns and changes nothing.
 	Header http.Header
 	// Body is nil for a request without content. One goroutine of the engine
 	// reads it. The engine closes it, more than once perhaps, and Close must end
@@ -36,7 +36,7 @@ type Request struct {
 	// before.
 	Trailer http.Header
 	// Interim, when not nil, is called for each 1xx answer but 100 and 101,
-	// before RoundTrip returns, possibly from another goroutine.
+	// by the goroutine that called RoundTrip.
 	Interim func(status int, h http.Header)
 }
 
