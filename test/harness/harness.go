@@ -74,7 +74,7 @@ type Proxy struct {
 	Admin string // host:port of the admin server
 
 	cmd    *exec.Cmd
-	logs   buffer
+	logs   Buffer
 	exited chan struct{}
 }
 
@@ -280,19 +280,22 @@ func FreePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// A buffer is a bytes.Buffer for one writer and many readers.
-type buffer struct {
+// A Buffer is a bytes.Buffer for one writer and many readers. The zero Buffer
+// is empty.
+type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (b *buffer) Write(p []byte) (int, error) {
+// Write appends p; it never fails.
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
-func (b *buffer) String() string {
+// String is what was written so far.
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()

@@ -1,12 +1,12 @@
 package lab
 
 import (
-	"bytes"
 	"fmt"
 	"os/exec"
-	"sync"
 	"syscall"
 	"time"
+
+	"anthropic-oauth-proxy/test/harness"
 )
 
 // stopBudget is how long a process may take to end before it is killed.
@@ -16,7 +16,7 @@ const stopBudget = 15 * time.Second
 type Process struct {
 	name   string
 	cmd    *exec.Cmd
-	logs   buffer
+	logs   harness.Buffer
 	exited chan struct{}
 }
 
@@ -69,22 +69,4 @@ func (p *Process) Stop() int {
 		p.Kill()
 	}
 	return p.ExitCode()
-}
-
-// buffer is a bytes.Buffer for one writer and many readers.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
