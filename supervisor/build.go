@@ -14,14 +14,14 @@ import (
 	"anthropic-oauth-proxy/actors/listener"
 	"anthropic-oauth-proxy/actors/metrics"
 	"anthropic-oauth-proxy/actors/tailnet"
+	"anthropic-oauth-proxy/internal/admission"
 	"anthropic-oauth-proxy/internal/callers"
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/lifecycle"
 	"anthropic-oauth-proxy/internal/proxy"
-	"anthropic-oauth-proxy/internal/proxy/admission"
-	"anthropic-oauth-proxy/internal/proxy/upstream"
 	"anthropic-oauth-proxy/internal/socket"
 	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/internal/upstream"
 	"anthropic-oauth-proxy/messages"
 )
 

@@ -22,11 +22,11 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/thejerf/suture/v4"
 
+	"anthropic-oauth-proxy/internal/admission"
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/proxy"
-	"anthropic-oauth-proxy/internal/proxy/admission"
-	"anthropic-oauth-proxy/internal/proxy/upstream"
 	"anthropic-oauth-proxy/internal/socket"
+	"anthropic-oauth-proxy/internal/upstream"
 	"anthropic-oauth-proxy/messages"
 )
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"anthropic-oauth-proxy/internal/proxy/headers"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // Config is the whole configuration, valid and immutable.

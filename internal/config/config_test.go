@@ -14,7 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"anthropic-oauth-proxy/internal/proxy/headers"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // write puts text into a new file and returns its path.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"anthropic-oauth-proxy/internal/proxy/headers"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // WriteTo writes the effective configuration as TOML that Load accepts, without

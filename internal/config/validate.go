@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"anthropic-oauth-proxy/internal/proxy/headers"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // Upper limits: far above what makes sense, far below what overflows.

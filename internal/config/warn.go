@@ -1,6 +1,6 @@
 package config
 
-import "anthropic-oauth-proxy/internal/proxy/headers"
+import "anthropic-oauth-proxy/internal/headers"
 
 // warnings says what is allowed but probably not meant. cfg is valid.
 func warnings(cfg Config) []string {

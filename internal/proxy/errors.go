@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"anthropic-oauth-proxy/internal/proxy/admission"
+	"anthropic-oauth-proxy/internal/admission"
 	"anthropic-oauth-proxy/internal/proxy/apierror"
-	"anthropic-oauth-proxy/internal/proxy/upstream"
+	"anthropic-oauth-proxy/internal/upstream"
 )
 
 // The reasons for which this side ends an exchange.

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"anthropic-oauth-proxy/internal/proxy/admission"
-	"anthropic-oauth-proxy/internal/proxy/headers"
-	"anthropic-oauth-proxy/internal/proxy/upstream"
+	"anthropic-oauth-proxy/internal/admission"
+	"anthropic-oauth-proxy/internal/headers"
+	"anthropic-oauth-proxy/internal/upstream"
 )
 
 // exchange is one proxied request from its head to its record. It belongs to

@@ -3,7 +3,7 @@
 //
 // The package holds the policy: what is added and stripped, how long each
 // phase may take, what may be sent twice, which error a client sees. How bytes
-// move is the business of its subpackage upstream, and who may enter that of
+// move is the business of package upstream, and who may enter that of
 // admission. It never stores, logs or invents a credential, never changes a
 // body, never follows a redirect, and never sends a request twice that may
 // have been processed.
@@ -16,10 +16,10 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"anthropic-oauth-proxy/internal/proxy/admission"
-	"anthropic-oauth-proxy/internal/proxy/headers"
-	"anthropic-oauth-proxy/internal/proxy/upstream"
+	"anthropic-oauth-proxy/internal/admission"
+	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/internal/upstream"
 )
 
 // Upstream is the engine that moves one attempt.

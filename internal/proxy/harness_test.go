@@ -21,10 +21,10 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
-	"anthropic-oauth-proxy/internal/proxy/admission"
-	"anthropic-oauth-proxy/internal/proxy/headers"
-	"anthropic-oauth-proxy/internal/proxy/upstream"
+	"anthropic-oauth-proxy/internal/admission"
+	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/internal/upstream"
 )
 
 // net/http gives a connection with an unread upload half a second to end.

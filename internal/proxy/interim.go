@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"anthropic-oauth-proxy/internal/proxy/headers"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // interimDeadline is how long a client may take to read a 1xx answer: nothing

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"anthropic-oauth-proxy/internal/proxy/upstream"
+	"anthropic-oauth-proxy/internal/upstream"
 )
 
 func TestBodyLimit(t *testing.T) {

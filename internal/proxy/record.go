@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"anthropic-oauth-proxy/internal/proxy/sse"
-	"anthropic-oauth-proxy/internal/proxy/upstream"
 	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/internal/upstream"
 )
 
 // outcome says how a request ended. The set is closed: it is a metric label.

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"anthropic-oauth-proxy/internal/proxy/headers"
-	"anthropic-oauth-proxy/internal/proxy/upstream"
+	"anthropic-oauth-proxy/internal/headers"
+	"anthropic-oauth-proxy/internal/upstream"
 )
 
 // requestIDHeader is the one thing that is added to an answer.

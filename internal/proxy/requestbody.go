@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"sync"
 
-	"anthropic-oauth-proxy/internal/proxy/headers"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // requestBody is the client's body as the engine will read it: none, whole in

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/net/http2"
 
-	"anthropic-oauth-proxy/internal/proxy/headers"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // mirror answers each request with a fixed answer and hands out what arrived,
