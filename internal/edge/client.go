@@ -1,0 +1,119 @@
+// Package edge is the door: the one room that knows how clients arrive.
+//
+// It hands each request to a [Handler] as a [Client], whatever protocol
+// carried it. It decides nothing about the request: what is forwarded, for how
+// long and with what answer is the policy's business.
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Protocol is the version of HTTP that a request came by.
+type Protocol uint8
+
+// The protocols, in the order of their age.
+const (
+	HTTP10 Protocol = iota
+	HTTP11
+	HTTP2
+)
+
+// The ways in which a client's side fails. Every error of a [Client] and its
+// body wraps one of them.
+var (
+	// ErrGone: the client has left, or its connection broke.
+	ErrGone = errors.New("the client left")
+	// ErrMalformed: the framing of the body cannot be read.
+	ErrMalformed = errors.New("the request body is malformed")
+	// ErrClosed: our own Close or Abort ended it.
+	ErrClosed = errors.New("the client's side was closed by us")
+	// ErrStalled: a deadline of ours passed while the client did not move.
+	ErrStalled = errors.New("the client stopped moving")
+)
+
+// Request is a request's head as it arrived.
+type Request struct {
+	Method string
+	// Target is the request target, byte for byte.
+	Target string
+	Proto  Protocol
+	Host   string
+	// Header has canonical keys and no Host. It is read-only.
+	Header http.Header
+	// ContentLength is the length of Body, 0 without one, -1 when unknown.
+	ContentLength int64
+	// Trailer has the announced names; their values are there once Body has
+	// returned io.EOF.
+	Trailer http.Header
+	// Body is nil without content.
+	Body Body
+}
+
+// Body is a request's content as it arrives. One goroutine at a time reads it.
+type Body interface {
+	io.Reader
+	// Close ends a Read that waits, and every later one, with [ErrClosed]. Any
+	// goroutine may call it, more than once. After io.EOF it does nothing.
+	Close() error
+}
+
+// Head is the head of an answer.
+type Head struct {
+	Status int
+	// Header has the end-to-end fields with canonical keys, nothing is added to
+	// them but the framing of the client's own protocol.
+	Header http.Header
+	// ContentLength is the length of the content, -1 when unknown.
+	ContentLength int64
+	// Trailer names the fields that may follow the content.
+	Trailer http.Header
+	// Close asks for the connection to be closed after the answer. It does
+	// nothing over HTTP/2, where a connection is shared.
+	Close bool
+}
+
+// Client is the client's side of one exchange. It belongs to the goroutine
+// that serves the exchange, but for the methods that say otherwise.
+type Client interface {
+	Request() *Request
+	// Peer is the connection's remote address, an "ip:port".
+	Peer() string
+	// Context carries the connection's values. It ends, with the cause
+	// [ErrGone], as soon as the client is known to have left.
+	Context() context.Context
+	// HungUp reports whether the client has closed its side, however much of
+	// its request stands unread before that end.
+	HungUp() bool
+	// Interim sends a 1xx answer, to who can take one.
+	Interim(status int, h http.Header) error
+	// Respond sets the head of the answer. It goes out with the first bytes of
+	// the content or by itself with Flush, in one write.
+	Respond(Head)
+	// Write sends content, and what waits to be sent before it, at once.
+	Write(p []byte) (int, error)
+	// Flush sends what waits to be sent.
+	Flush() error
+	// Finish ends a complete answer, with its trailers. An exchange whose
+	// handler returns without it is aborted.
+	Finish(trailer http.Header) error
+	// SetWriteDeadline bounds every write from now on. Any goroutine may call
+	// it; a time in the past ends a write that waits, with [ErrStalled].
+	SetWriteDeadline(t time.Time) error
+	// Abort breaks the answer so that no client can take it for whole: HTTP/2
+	// resets the stream, HTTP/1.1 closes the connection before the end of the
+	// framing, and resets it where its close would be that end. Any goroutine
+	// may call it; it ends a write that waits with [ErrClosed].
+	Abort()
+}
+
+// Handler serves exchanges.
+type Handler interface {
+	// ServeExchange serves one exchange from its head to its end. The client is
+	// not used any more after it has returned.
+	ServeExchange(Client)
+}
