@@ -56,6 +56,11 @@ type exchange struct {
 }
 
 func (c *h1Conn) roundTrip(ctx context.Context, req *Request) (*Response, error) {
+	if ctx.Err() != nil {
+		closeBody(req)
+		c.pool.release(c)
+		return nil, &Error{Stage: Unsent, Err: context.Cause(ctx)}
+	}
 	x := &exchange{conn: c, req: req}
 	x.stop = context.AfterFunc(ctx, func() { _ = c.stream.SetDeadline(time.Unix(1, 0)) })
 	res, stage, err := x.run()

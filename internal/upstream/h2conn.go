@@ -310,11 +310,17 @@ func (c *h2Conn) forget(s *h2Stream) {
 	}
 	s.gone = true
 	delete(c.streams, s.id)
-	if len(c.streams) > 0 {
+	c.vacate()
+}
+
+// vacate follows every place that is given back: the last one out of a
+// connection that is to end closes it. The caller holds mu.
+func (c *h2Conn) vacate() {
+	if len(c.streams)+c.reserved > 0 {
 		return
 	}
 	c.idleSince = time.Now()
-	if c.leaving && c.reserved == 0 {
+	if c.leaving {
 		c.fail(errGoAway)
 	}
 }

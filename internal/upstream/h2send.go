@@ -14,7 +14,7 @@ import (
 )
 
 func (c *h2Conn) roundTrip(ctx context.Context, req *Request) (*Response, error) {
-	s, err := c.open(req)
+	s, err := c.open(ctx, req)
 	if err != nil {
 		closeBody(req)
 		return nil, err
@@ -41,11 +41,16 @@ func (s *h2Stream) isOver() bool {
 
 // open sends the head of a request and as much of its body as fits; the rest,
 // if any, follows from a goroutine.
-func (c *h2Conn) open(req *Request) (*h2Stream, error) {
+func (c *h2Conn) open(ctx context.Context, req *Request) (*h2Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reserved--
+	if ctx.Err() != nil {
+		c.vacate()
+		return nil, &Error{Stage: Unsent, Err: context.Cause(ctx)}
+	}
 	if c.err != nil || c.leaving {
+		c.vacate()
 		return nil, &Error{Stage: Unsent, Err: errGoAway}
 	}
 	s := &h2Stream{

@@ -26,6 +26,8 @@ const streamsPerDial = 100
 
 // conn is a connection with room for one more request.
 type conn interface {
+	// roundTrip uses the reserved place, or gives it back: for a context that
+	// has ended nothing is sent.
 	roundTrip(ctx context.Context, req *Request) (*Response, error)
 }
 
@@ -134,6 +136,9 @@ func (p *Pool) Close() {
 // acquire returns a connection with a place reserved for one request.
 func (p *Pool) acquire(ctx context.Context) (conn, error) {
 	for {
+		if ctx.Err() != nil {
+			return nil, &Error{Stage: Unsent, Err: context.Cause(ctx)}
+		}
 		if c := p.ready(); c != nil {
 			return c, nil
 		}
