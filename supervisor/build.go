@@ -41,7 +41,8 @@ func Build(c config.Config, o Options) (*System, error) {
 		ConnectTimeout: c.Tailscale.ConnectTimeout, DrainTimeout: c.Proxy.DrainTimeout, DrainGrace: drainGrace,
 		StaleAfter: 2*c.Tailscale.PollInterval + stalenessSlack,
 	})
-	m := telemetry.New(o.Version, c.Proxy.MaxConnections)
+	m := telemetry.New(o.Version)
+	data := proxy.NewMetrics(m.Registry, c.Proxy.MaxConnections)
 	s := &System{
 		log:     o.Log,
 		events:  messages.NewMailbox[messages.Event](mailboxSize),
@@ -53,19 +54,19 @@ func Build(c config.Config, o Options) (*System, error) {
 	}
 	book := newLedger(o.Log, m.Supervisor)
 	pages := &metrics.Pages{
-		State: s.state.Get, Totals: m.Proxy.Totals, Started: started, Version: o.Version,
+		State: s.state.Get, Totals: data.Totals, Started: started, Version: o.Version,
 		Load:     func() (int, int) { l := s.gate.Load(); return l.Active, l.Waiting },
 		Tree:     func() any { return book.view() },
 		Gatherer: m.Registry, Log: o.Log,
 	}
 	m.Registry.MustRegister(book, metrics.NewStateCollector(s.state.Get))
-	m.Proxy.WatchInFlight(func() float64 { return float64(s.gate.Load().Active) })
-	m.Proxy.WatchConnections(
+	data.WatchInFlight(func() float64 { return float64(s.gate.Load().Active) })
+	data.WatchConnections(
 		func() float64 { h1, _ := s.pool.Connections(); return float64(h1) },
 		func() float64 { _, h2 := s.pool.Connections(); return float64(h2) })
 
 	handler := proxy.New(proxy.Options{
-		Upstream: s.pool, Gate: s.gate, Rules: c.Headers, Metrics: m.Proxy, Log: o.Log,
+		Upstream: s.pool, Gate: s.gate, Rules: c.Headers, Metrics: data, Log: o.Log,
 		Limits:   proxy.Limits{HeaderTimeout: c.Proxy.HeaderTimeout, IdleTimeout: c.Proxy.IdleTimeout, MaxBodyBytes: c.Proxy.MaxBodyBytes},
 		Local:    map[string]http.Handler{"/health": pages.Health(), "/metrics": pages.Metrics()},
 		Identify: s.sidecar.identify,

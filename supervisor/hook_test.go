@@ -33,7 +33,7 @@ type troupe struct {
 }
 
 func perform(t *testing.T, live func(ctx context.Context) error) *troupe {
-	p := &troupe{t: t, metrics: telemetry.New("test", 1)}
+	p := &troupe{t: t, metrics: telemetry.New("test")}
 	p.ledger = newLedger(zerolog.New(&p.log), p.metrics.Supervisor)
 	p.metrics.Registry.MustRegister(p.ledger)
 	tree := p.ledger.supervisor("edge", func(s suture.Service) suture.Service { return s }, role{live})

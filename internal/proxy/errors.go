@@ -40,8 +40,8 @@ func endedByUs(err error) bool {
 // for the records.
 type verdict struct {
 	answer    apierror.Error
-	outcome   outcome
-	errorType errorType
+	outcome   Outcome
+	errorType ErrorType
 }
 
 const (
@@ -56,36 +56,36 @@ func judge(err error) verdict {
 	switch {
 	case errors.Is(err, admission.ErrDraining), errors.Is(err, ErrDrained):
 		return verdict{apierror.Error{Status: 503, Type: apierror.Overloaded, RetryAfter: restartPause, Close: true,
-			Message: "The proxy in front of the Claude API is restarting. Try again in a moment."}, refused, typeDraining}
+			Message: "The proxy in front of the Claude API is restarting. Try again in a moment."}, Refused, TypeDraining}
 	case errors.Is(err, admission.ErrQueueTimeout), errors.Is(err, admission.ErrQueueFull):
 		return verdict{apierror.Error{Status: 503, Type: apierror.Overloaded, RetryAfter: overloadPause,
-			Message: "The proxy in front of the Claude API serves as many requests as it may. Try again later."}, refused, typeOverloaded}
+			Message: "The proxy in front of the Claude API serves as many requests as it may. Try again later."}, Refused, TypeOverloaded}
 	case errors.Is(err, errTooLarge):
 		return verdict{apierror.Error{Status: 413, Type: apierror.TooLarge, Close: true,
-			Message: "The request body is larger than the proxy in front of the Claude API accepts (max_body_mib)."}, refused, typeTooLarge}
+			Message: "The request body is larger than the proxy in front of the Claude API accepts (max_body_mib)."}, Refused, TypeTooLarge}
 	case errors.Is(err, errMalformed):
 		return verdict{apierror.Error{Status: 400, Type: apierror.InvalidRequest, Close: true,
-			Message: "The request body is malformed: its framing cannot be read."}, refused, typeInvalidRequest}
+			Message: "The request body is malformed: its framing cannot be read."}, Refused, TypeInvalidRequest}
 	case errors.Is(err, errClientStalled):
 		return verdict{apierror.Error{Status: 408, Type: apierror.Timeout, Close: true,
-			Message: "The request body stopped coming before its end."}, idleTimeout, typeIdleTimeout}
+			Message: "The request body stopped coming before its end."}, IdleTimeout, TypeIdleTimeout}
 	case errors.Is(err, errHeaderTimeout), errors.Is(err, errAPIStalled), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return verdict{apierror.Error{Status: 504, Type: apierror.Timeout,
-			Message: "The Claude API did not answer the proxy in time."}, upstreamError, typeTimeout}
+			Message: "The Claude API did not answer the proxy in time."}, UpstreamError, TypeTimeout}
 	case errors.As(err, &ue) && ue.TLS:
 		return verdict{apierror.Error{Status: 502, Type: apierror.API,
-			Message: "The proxy could not make a secure connection to the Claude API."}, upstreamError, typeTLS}
+			Message: "The proxy could not make a secure connection to the Claude API."}, UpstreamError, TypeTLS}
 	case errors.As(err, &ue) && ue.Dial:
 		return verdict{apierror.Error{Status: 502, Type: apierror.API,
-			Message: "The proxy could not connect to the Claude API."}, upstreamError, typeConnection}
+			Message: "The proxy could not connect to the Claude API."}, UpstreamError, TypeConnection}
 	}
 	return verdict{apierror.Error{Status: 502, Type: apierror.API,
-		Message: "The connection to the Claude API broke before it answered. The request may have been processed."}, upstreamError, typeConnection}
+		Message: "The connection to the Claude API broke before it answered. The request may have been processed."}, UpstreamError, TypeConnection}
 }
 
 func badTarget(method string) verdict {
 	v := verdict{apierror.Error{Status: 400, Type: apierror.InvalidRequest, Close: true,
-		Message: "The request target is not one that can be forwarded: send a path that begins with a slash."}, refused, typeInvalidRequest}
+		Message: "The request target is not one that can be forwarded: send a path that begins with a slash."}, Refused, TypeInvalidRequest}
 	if method == http.MethodConnect {
 		v.answer.Message = "CONNECT is not supported: this is a proxy in front of one API, not a tunnel."
 	}
@@ -94,14 +94,14 @@ func badTarget(method string) verdict {
 
 // twoLengths refuses what may be read in two ways (RFC 9112 6.1).
 var twoLengths = verdict{apierror.Error{Status: 400, Type: apierror.InvalidRequest, Close: true,
-	Message: "The request has both Transfer-Encoding and Content-Length, or was sent before the answer to the one before it."}, refused, typeInvalidRequest}
+	Message: "The request has both Transfer-Encoding and Content-Length, or was sent before the answer to the one before it."}, Refused, TypeInvalidRequest}
 
 // brokenStream is what a client hears of a stream that ends too early.
-func brokenStream(o outcome) apierror.Error {
+func brokenStream(o Outcome) apierror.Error {
 	switch o {
-	case drained:
+	case Drained:
 		return apierror.Error{Type: apierror.Overloaded, Message: "The proxy in front of the Claude API is shutting down and had to end this stream."}
-	case idleTimeout:
+	case IdleTimeout:
 		return apierror.Error{Type: apierror.Timeout, Message: "The Claude API sent nothing for too long, so the proxy ended this stream."}
 	}
 	return apierror.Error{Type: apierror.API, Message: "The connection to the Claude API broke in the middle of this stream."}
@@ -112,12 +112,12 @@ func brokenStream(o outcome) apierror.Error {
 func (x *exchange) fail(err error) {
 	x.rec.failure = err
 	if x.client.Err() != nil || errors.Is(err, errClientGone) {
-		x.rec.outcome, x.rec.status = clientGone, statusClientGone
+		x.rec.outcome, x.rec.status = ClientGone, statusClientGone
 		panic(http.ErrAbortHandler)
 	}
 	v := judge(err)
 	if errors.Is(err, ErrDrained) {
-		v.outcome = drained
+		v.outcome = Drained
 	}
 	x.refuse(v)
 }
@@ -183,11 +183,11 @@ func (x *exchange) failInternally(bug any) (abort bool) {
 	x.h.Log.Error().Str("event", "panic").Str("request_id", x.rec.id).Type("type", bug).
 		Bytes("stack", debug.Stack()).Msg("bug in the data plane; the request was ended")
 	begun := x.rec.status != 0
-	x.rec.outcome, x.rec.errorType = upstreamError, typeInternal
+	x.rec.outcome, x.rec.errorType = UpstreamError, TypeInternal
 	if begun {
 		return true
 	}
 	x.refuse(verdict{apierror.Error{Status: 500, Type: apierror.API, Close: true,
-		Message: "The proxy in front of the Claude API failed."}, upstreamError, typeInternal})
+		Message: "The proxy in front of the Claude API failed."}, UpstreamError, TypeInternal})
 	return false
 }

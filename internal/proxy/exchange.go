@@ -83,7 +83,7 @@ func (x *exchange) settle() {
 
 func (x *exchange) serve() {
 	// Whatever becomes of it: that it came is evidence that peers reach us.
-	x.h.Metrics.LastRequest.SetToCurrentTime()
+	x.h.Metrics.lastRequest.SetToCurrentTime()
 	if x.h.Gate.Closed() {
 		x.fail(admission.ErrDraining)
 		return
@@ -113,9 +113,9 @@ func (x *exchange) serve() {
 // of the request goes upstream.
 func (x *exchange) enter() error {
 	m := x.h.Metrics
-	m.Queued.Inc()
+	m.queued.Inc()
 	ticket, err := x.h.Gate.Enter(x.client)
-	m.Queued.Dec()
+	m.queued.Dec()
 	x.rec.queued = ticket.Waited()
 	if err != nil {
 		return err
@@ -165,8 +165,8 @@ func (x *exchange) send() (context.Context, *upstream.Response, error) {
 		if reason == "" || x.rec.attempts == maxAttempts || x.client.Err() != nil {
 			return nil, nil, err
 		}
-		x.h.Metrics.Retries.WithLabelValues(reason).Inc()
-		x.h.Log.Warn().Str("event", "retry").Str("request_id", x.rec.id).Str("reason", reason).
+		x.h.Metrics.retries[reason].Inc()
+		x.h.Log.Warn().Str("event", "retry").Str("request_id", x.rec.id).Str("reason", string(reason)).
 			Int("attempt", x.rec.attempts).Str("error", describe(err)).Msg("upstream attempt failed; trying again")
 		if err := pause(x.client, retryPause); err != nil {
 			return nil, nil, err
@@ -284,22 +284,22 @@ func (x *exchange) headerTimeout() time.Duration {
 // may not. A request that can have reached the API is repeated only when its
 // method promises that this changes nothing (RFC 9110 9.2.2), and a POST never:
 // it would be billed twice.
-func retryReason(method string, err error, repeatable bool) string {
+func retryReason(method string, err error, repeatable bool) repeat {
 	var ue *upstream.Error
 	if !errors.As(err, &ue) || !repeatable || endedByUs(err) {
 		return ""
 	}
 	switch {
 	case ue.Dial:
-		return "connect"
+		return retryConnect
 	case ue.Stage == upstream.Unsent:
-		return "dead_connection"
+		return retryDead
 	case ue.Stage == upstream.Refused:
-		return "refused"
+		return retryRefused
 	case method != http.MethodGet && method != http.MethodHead:
 		return ""
 	case errors.Is(err, errHeaderTimeout):
-		return "timeout"
+		return retryTimeout
 	}
-	return "reset"
+	return retryReset
 }

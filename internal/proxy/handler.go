@@ -18,7 +18,6 @@ import (
 
 	"anthropic-oauth-proxy/internal/admission"
 	"anthropic-oauth-proxy/internal/headers"
-	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
@@ -52,7 +51,7 @@ type Options struct {
 	Gate     *admission.Gate
 	Rules    []headers.Rule
 	Limits   Limits
-	Metrics  *telemetry.Proxy
+	Metrics  *Metrics
 	Log      zerolog.Logger
 	// Local maps exact paths to the handlers of the proxy's own pages. Every
 	// other path belongs to the API.

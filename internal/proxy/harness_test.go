@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
@@ -57,7 +58,7 @@ type rig struct {
 	reach   func() (net.Conn, error) // dials the proxy
 	wait    time.Duration
 	journal *journal
-	metrics *telemetry.Metrics
+	metrics *prometheus.Registry
 }
 
 func newRig(t testing.TB, o options) *rig {
@@ -74,7 +75,7 @@ func newRig(t testing.TB, o options) *rig {
 	if o.places == 0 {
 		o.places = 1000
 	}
-	r := &rig{t: t, journal: newJournal(), metrics: telemetry.New("test", o.places)}
+	r := &rig{t: t, journal: newJournal(), metrics: prometheus.NewRegistry()}
 	engine := o.other
 	if engine == nil {
 		r.pool = upstream.New(o.api, o.engine)
@@ -82,7 +83,7 @@ func newRig(t testing.TB, o options) *rig {
 	}
 	r.handler = New(Options{
 		Upstream: engine, Gate: admission.NewGate(o.places, o.queue), Rules: o.rules, Limits: o.limits,
-		Metrics: r.metrics.Proxy, Log: zerolog.New(r.journal),
+		Metrics: NewMetrics(r.metrics, o.places), Log: zerolog.New(r.journal),
 		Local: map[string]http.Handler{"/health": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "local")
 		})},

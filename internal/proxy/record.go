@@ -11,37 +11,7 @@ import (
 	"time"
 
 	"anthropic-oauth-proxy/internal/proxy/sse"
-	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/internal/upstream"
-)
-
-// outcome says how a request ended. The set is closed: it is a metric label.
-type outcome = telemetry.Outcome
-
-const (
-	completed     = telemetry.Completed
-	clientGone    = telemetry.ClientGone
-	upstreamError = telemetry.UpstreamError
-	upstreamCut   = telemetry.UpstreamCut
-	idleTimeout   = telemetry.IdleTimeout
-	drained       = telemetry.Drained
-	refused       = telemetry.Refused
-)
-
-// errorType says what went wrong. The set is closed: it is a metric label.
-type errorType = telemetry.ErrorType
-
-const (
-	typeTimeout        = telemetry.ErrTimeout
-	typeConnection     = telemetry.ErrConnection
-	typeTLS            = telemetry.ErrTLS
-	typeUpstreamCut    = telemetry.ErrUpstreamCut
-	typeIdleTimeout    = telemetry.ErrIdleTimeout
-	typeInvalidRequest = telemetry.ErrInvalidRequest
-	typeTooLarge       = telemetry.ErrTooLarge
-	typeOverloaded     = telemetry.ErrOverloaded
-	typeDraining       = telemetry.ErrDraining
-	typeInternal       = telemetry.ErrInternal
 )
 
 // statusClientGone is nginx's, for the records only: nobody is there to get it.
@@ -57,14 +27,14 @@ type record struct {
 	first         time.Time // of the first byte to the client; zero before
 	status        int
 	upstreamID    string
-	outcome       outcome
-	errorType     errorType
+	outcome       Outcome
+	errorType     ErrorType
 	failure       error
 	attempts      int
 	queued        time.Duration
 	requestBytes  int64
 	responseBytes int64
-	credential    telemetry.Credential
+	credential    Credential
 	caller        Caller
 	boundary      sse.Boundary
 }
@@ -121,25 +91,25 @@ func (r *record) firstByte() {
 
 // credentialOf sorts a request's credential without looking at more of it than
 // its kind.
-func credentialOf(h http.Header) telemetry.Credential {
+func credentialOf(h http.Header) Credential {
 	if values := h["X-Api-Key"]; len(values) > 0 && !isPlaceholder(values[0]) {
-		return telemetry.CredentialAPIKey
+		return CredentialAPIKey
 	}
 	values := h["Authorization"]
 	if len(values) == 0 {
 		if len(h["X-Api-Key"]) > 0 {
-			return telemetry.CredentialPlaceholder
+			return CredentialPlaceholder
 		}
-		return telemetry.CredentialNone
+		return CredentialNone
 	}
 	scheme, token, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
 	switch token = strings.TrimSpace(token); {
 	case !strings.EqualFold(scheme, "Bearer") && token == "" && isPlaceholder(scheme), isPlaceholder(token):
-		return telemetry.CredentialPlaceholder
+		return CredentialPlaceholder
 	case strings.HasPrefix(token, "sk-ant-api"):
-		return telemetry.CredentialAPIKey
+		return CredentialAPIKey
 	}
-	return telemetry.CredentialOAuth
+	return CredentialOAuth
 }
 
 func isPlaceholder(token string) bool {
@@ -153,7 +123,7 @@ func isPlaceholder(token string) bool {
 // record closes the books on a request.
 func (h *Handler) record(r *record) {
 	took := time.Since(r.start)
-	if r.outcome == clientGone {
+	if r.outcome == ClientGone {
 		r.status = statusClientGone
 	}
 	if r.errorType == "" {
@@ -163,7 +133,7 @@ func (h *Handler) record(r *record) {
 	if !r.first.IsZero() {
 		ttfb = r.first.Sub(r.start)
 	}
-	h.Metrics.Record(telemetry.Request{
+	h.Metrics.record(sample{
 		Status: r.status, Method: r.method, Outcome: r.outcome, ErrorType: r.errorType,
 		Credential: r.credential, Duration: took, FirstByte: ttfb, Queued: r.queued,
 		RequestBytes: r.requestBytes, ResponseBytes: r.responseBytes,
@@ -171,23 +141,23 @@ func (h *Handler) record(r *record) {
 	h.log(r, took, ttfb)
 }
 
-func errorTypeOf(o outcome) errorType {
+func errorTypeOf(o Outcome) ErrorType {
 	switch o {
-	case upstreamCut:
-		return typeUpstreamCut
-	case idleTimeout:
-		return typeIdleTimeout
-	case drained:
-		return typeDraining
-	case refused:
-		return typeInvalidRequest
+	case UpstreamCut:
+		return TypeUpstreamCut
+	case IdleTimeout:
+		return TypeIdleTimeout
+	case Drained:
+		return TypeDraining
+	case Refused:
+		return TypeInvalidRequest
 	}
 	return ""
 }
 
 func (h *Handler) log(r *record, took, ttfb time.Duration) {
 	e := h.Log.Info()
-	if r.outcome != completed && r.outcome != clientGone {
+	if r.outcome != Completed && r.outcome != ClientGone {
 		e = h.Log.Warn()
 	}
 	if e == nil {
@@ -203,7 +173,7 @@ func (h *Handler) log(r *record, took, ttfb time.Duration) {
 	if r.errorType != "" {
 		e.Str("error_type", string(r.errorType))
 	}
-	if r.failure != nil && r.outcome != clientGone {
+	if r.failure != nil && r.outcome != ClientGone {
 		e.Str("error", describe(r.failure))
 	}
 	if r.caller.Node != "" {

@@ -41,7 +41,7 @@ func (x *exchange) relay(ctx context.Context, res *upstream.Response) {
 	x.dog.stop()
 	if err == nil {
 		x.writeTrailers(res)
-		x.rec.outcome = completed
+		x.rec.outcome = Completed
 		x.whole = res.ContentLength >= 0
 		return
 	}
@@ -161,7 +161,7 @@ func (x *exchange) writeTrailers(res *upstream.Response) {
 func (x *exchange) breakOff(ctx context.Context, res *upstream.Response, err error) {
 	x.rec.failure = err
 	x.rec.outcome = streamOutcome(ctx, x.client, err)
-	if x.rec.outcome == clientGone || !x.mayAddEvent(res) {
+	if x.rec.outcome == ClientGone || !x.mayAddEvent(res) {
 		panic(http.ErrAbortHandler)
 	}
 	event := brokenStream(x.rec.outcome).Event(x.rec.id)
@@ -180,20 +180,20 @@ func (x *exchange) mayAddEvent(res *upstream.Response) bool {
 }
 
 // streamOutcome finds who ended a stream.
-func streamOutcome(ctx, client context.Context, err error) outcome {
+func streamOutcome(ctx, client context.Context, err error) Outcome {
 	var read readError
 	cause := context.Cause(ctx)
 	switch {
 	case errors.Is(cause, ErrDrained):
-		return drained
+		return Drained
 	case errors.Is(cause, errTooLarge), errors.Is(cause, errMalformed):
-		return refused
+		return Refused
 	case errors.Is(cause, errIdle), errors.Is(cause, errClientStalled), errors.Is(err, os.ErrDeadlineExceeded) && !errors.As(err, &read):
-		return idleTimeout
+		return IdleTimeout
 	case client.Err() != nil, errors.Is(cause, errClientGone), !errors.As(err, &read):
-		return clientGone
+		return ClientGone
 	}
-	return upstreamCut
+	return UpstreamCut
 }
 
 // writeClock is the rolling write deadline: it cuts a client that stops

@@ -1,5 +1,5 @@
-// Package telemetry holds what the service tells about itself: one registry
-// with one struct of metrics, and the logger.
+// Package telemetry holds what the service tells about itself with: one
+// registry, and the logger. What is counted stands beside the code that counts.
 //
 // Everything is registered once, when the service is built, and survives the
 // restart of every actor. Labels come from closed sets of typed constants,
@@ -8,22 +8,19 @@ package telemetry
 
 import (
 	"runtime"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// Metrics is every metric of the process, on a registry of its own.
+// Metrics is the process's own registry with what tells of the process.
 type Metrics struct {
 	Registry   *prometheus.Registry
-	Proxy      *Proxy
 	Supervisor *Supervisor
 }
 
-// New registers the metrics. maxConnections is the configured limit, shown
-// beside the gauge that it bounds.
-func New(version string, maxConnections int) *Metrics {
+// New makes the registry.
+func New(version string) *Metrics {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
@@ -31,7 +28,7 @@ func New(version string, maxConnections int) *Metrics {
 		Help:        "Always 1; the labels tell what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})).Set(1)
-	return &Metrics{Registry: reg, Proxy: newProxy(reg, maxConnections), Supervisor: newSupervisor(reg)}
+	return &Metrics{Registry: reg, Supervisor: newSupervisor(reg)}
 }
 
 func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
@@ -53,9 +50,3 @@ func newSupervisor(reg prometheus.Registerer) *Supervisor {
 			Help: "1 while a supervisor waits before it restarts what keeps failing."}, []string{"supervisor"})),
 	}
 }
-
-// counter is a number that only grows, for pages that are not metrics.
-type counter struct{ n atomic.Uint64 }
-
-func (c *counter) add()          { c.n.Add(1) }
-func (c *counter) value() uint64 { return c.n.Load() }

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 )
 
@@ -53,60 +52,5 @@ func TestLogLines(t *testing.T) {
 		if err := json.Unmarshal([]byte(l), &line); err != nil || line.Time.IsZero() || line.Level == "" || line.Event == "" || line.Message == "" {
 			t.Errorf("a line is %s (%v)", l, err)
 		}
-	}
-}
-
-// labels gathers the values that a metric's label has.
-func labels(t *testing.T, reg *prometheus.Registry, name, label string) map[string]bool {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := make(map[string]bool)
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			for _, l := range m.GetLabel() {
-				if f.GetName() == name && l.GetName() == label {
-					values[l.GetValue()] = true
-				}
-			}
-		}
-	}
-	return values
-}
-
-// Whatever a client or an API invents, no series is added.
-func TestLabelsComeFromClosedSets(t *testing.T) {
-	m := New("test", 10)
-	for _, method := range []string{"GET", "POST", "BREW", "get", "", strings.Repeat("X", 1000)} {
-		for _, status := range []int{200, 499, 599, 600, 999, 0, -1} {
-			m.Proxy.Record(Request{Status: status, Method: method, Outcome: Completed, Credential: CredentialNone})
-		}
-	}
-	if got := labels(t, m.Registry, "proxy_requests_total", "method"); len(got) != 3 || !got["GET"] || !got["POST"] || !got["other"] {
-		t.Errorf("methods: %v", got)
-	}
-	if got := labels(t, m.Registry, "proxy_requests_total", "status"); len(got) != 4 || !got["200"] || !got["499"] || !got["599"] || !got["other"] {
-		t.Errorf("statuses: %v", got)
-	}
-}
-
-// Served counts every request, failed those that ended in an error of ours or
-// a broken stream: an API's own error is not ours, nor is a client that left.
-func TestTotals(t *testing.T) {
-	m := New("test", 10)
-	failures := map[Outcome]bool{UpstreamError: true, UpstreamCut: true, IdleTimeout: true, Drained: true, Refused: true}
-	var wantFailed uint64
-	for _, o := range Outcomes {
-		r := Request{Status: 529, Method: "POST", Outcome: o, Credential: CredentialOAuth}
-		if failures[o] {
-			r.ErrorType = ErrInternal
-			wantFailed++
-		}
-		m.Proxy.Record(r)
-	}
-	if served, failed := m.Proxy.Totals(); served != uint64(len(Outcomes)) || failed != wantFailed {
-		t.Errorf("served %d, failed %d; want %d and %d", served, failed, len(Outcomes), wantFailed)
 	}
 }
