@@ -15,6 +15,9 @@ type address struct {
 	port uint16
 }
 
+// defaultPorts are those of the schemes that a URL here may have.
+var defaultPorts = map[string]string{"http": "80", "https": "443"}
+
 // parseAddress accepts IP addresses and localhost, no other names: what a name
 // resolves to at start-up is a surprise that nobody needs.
 func parseAddress(s string) (address, bool) {
@@ -45,7 +48,7 @@ func (a address) clashes(b address) bool {
 func (a address) answers(u *url.URL) bool {
 	port := u.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		port = defaultPorts[u.Scheme]
 	}
 	target, ok := parseAddress(net.JoinHostPort(u.Hostname(), port))
 	return ok && target.host.IsLoopback() && a.clashes(target)

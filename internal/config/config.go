@@ -9,6 +9,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"net/url"
 	"time"
 
@@ -72,6 +73,14 @@ type Proxy struct {
 	// Upstream has a scheme and a host and nothing else. It is https unless the
 	// host is loopback.
 	Upstream *url.URL
+	// UpstreamCAFile is where UpstreamRoots come from, empty for none. The roots
+	// are the system's and those of the file; nil means the system's alone. They
+	// are shared: nobody may add to them.
+	UpstreamCAFile string
+	UpstreamRoots  *x509.CertPool
+	// EgressProxy is the only way to the API, nil for a direct one. The
+	// environment (HTTPS_PROXY) is never asked.
+	EgressProxy *EgressProxy
 	// HeaderTimeout is the wait for response headers after the upload.
 	HeaderTimeout time.Duration
 	// IdleTimeout is the longest silence between body bytes, in both directions.
@@ -84,6 +93,9 @@ type Proxy struct {
 	MaxConnections int
 	// MaxBodyBytes is the largest request body.
 	MaxBodyBytes int64
+	// AdminPprof asks for pprof and goroutine dumps on the admin port, which is
+	// loopback then.
+	AdminPprof bool
 }
 
 // Sources is where the configuration comes from.
@@ -109,7 +121,7 @@ func Load(from Sources) (Config, error) {
 		doc.Tailscale.Mode = string(ModeOff)
 		return build(builtIn, doc, nil, env, err)
 	}
-	data, readErr := readFile(path)
+	data, readErr := readFile(path, maxFileBytes)
 	if readErr != nil {
 		return Config{}, joined(err, &Error{
 			File: path, Key: namedBy, Problem: "cannot be read: " + readErr.Error(), cause: readErr,

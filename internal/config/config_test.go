@@ -71,12 +71,12 @@ func TestLoadWithoutAFile(t *testing.T) {
 			ListenAddr:     "127.0.0.1:8080",
 			AdminAddr:      "127.0.0.1:9090",
 			Upstream:       cfg.Proxy.Upstream,
-			HeaderTimeout:  10 * time.Minute,
-			IdleTimeout:    5 * time.Minute,
+			HeaderTimeout:  11 * time.Minute,
+			IdleTimeout:    4 * time.Minute,
 			QueueTimeout:   30 * time.Second,
 			DrainTimeout:   5 * time.Second,
 			MaxConnections: 1000,
-			MaxBodyBytes:   10 << 20,
+			MaxBodyBytes:   512 << 20,
 		},
 		Headers:  []headers.Rule{oauth},
 		LogLevel: zerolog.InfoLevel,
@@ -186,6 +186,17 @@ func TestAccepts(t *testing.T) {
 		{"peer address", "[tailscale]\nreachability_peer = \"100.64.0.1\"", func(c Config) any { return c.Tailscale.ReachabilityPeer }, "100.64.0.1"},
 		{"peer name", "[tailscale]\nreachability_peer = \"ai.tail1234.ts.net.\"", func(c Config) any { return c.Tailscale.ReachabilityPeer }, "ai.tail1234.ts.net."},
 		{"identify", "[tailscale]\nidentify_callers = true", func(c Config) any { return c.Tailscale.IdentifyCallers }, true},
+		{"no CA file", "", func(c Config) any { return c.Proxy.UpstreamRoots == nil }, true},
+		{"no egress", "", func(c Config) any { return c.Proxy.EgressProxy == nil }, true},
+		{"egress", "[proxy]\negress_proxy = \"http://proxy.corp\"", func(c Config) any { return c.Proxy.EgressProxy.URL.String() }, "http://proxy.corp:80"},
+		{"egress over TLS", "[proxy]\negress_proxy = \"HTTPS://[fe80::1]/\"", func(c Config) any { return c.Proxy.EgressProxy.URL.String() }, "https://[fe80::1]:443"},
+		{"egress without credentials", "[proxy]\negress_proxy = \"http://a:3128\"", func(c Config) any { return c.Proxy.EgressProxy.Authorization.IsSet() }, false},
+		{"egress with credentials", "[proxy]\negress_proxy = \"http://me:p%40ss@w%25rd@a:3128\"", func(c Config) any { return c.Proxy.EgressProxy.Authorization.Reveal() }, "Basic bWU6cEBzc0B3JXJk"},
+		{"egress with a user only", "[proxy]\negress_proxy = \"http://me@a:3128\"", func(c Config) any { return c.Proxy.EgressProxy.Authorization.Reveal() }, "Basic bWU6"},
+		{"egress printed", "[proxy]\negress_proxy = \"http://me:hunter2@a:3128\"", func(c Config) any { return c.Proxy.EgressProxy.String() }, "http://[redacted]@a:3128"},
+		{"profiles on ::1", "[proxy]\nadmin_addr = \"[::1]:9090\"\nadmin_pprof = true", func(c Config) any { return c.Proxy.AdminPprof }, true},
+		{"byte order mark", "\xef\xbb\xbf[tailscale]\nmode = \"off\"", func(c Config) any { return c.Tailscale.Mode }, ModeOff},
+		{"byte order mark, CRLF", "\xef\xbb\xbf# a comment\r\n[tailscale]\r\nmode = \"off\"\r\n", func(c Config) any { return c.Tailscale.Mode }, ModeOff},
 		{"mode off, CRLF", "[tailscale]\r\nmode = \"off\"\r\n", func(c Config) any { return c.Tailscale.Mode }, ModeOff},
 	} {
 		if got := tc.got(load(t, tc.text)); got != tc.want {
@@ -238,6 +249,11 @@ func TestWarnings(t *testing.T) {
 		{"open listener", "[proxy]\nlisten_addr = \"0.0.0.0:8080\"", nil, []string{"listen_addr"}},
 		{"open listener without a host", "[proxy]\nlisten_addr = \":8080\"", nil, []string{"listen_addr"}},
 		{"open listener without a tailnet", "[tailscale]\nmode = \"off\"\n[proxy]\nlisten_addr = \":8080\"", nil, nil},
+		{"egress without credentials", "[proxy]\negress_proxy = \"http://proxy.corp\"", nil, nil},
+		{"egress over TLS", "[proxy]\negress_proxy = \"https://me:hunter2@proxy.corp\"", nil, nil},
+		{"egress on this machine", "[proxy]\negress_proxy = \"http://me:hunter2@[::1]:3128\"", nil, nil},
+		{"egress in the clear", "[proxy]\negress_proxy = \"http://me:hunter2@proxy.corp\"", nil, []string{"proxy.egress_proxy is plain http"}},
+		{"profiles", "[proxy]\nadmin_pprof = true", nil, []string{"proxy.admin_pprof is on"}},
 		{"key", "", []string{"TS_AUTHKEY", "tskey-hunter2"}, []string{"auth key"}},
 	} {
 		got := load(t, tc.text, tc.env...).Warnings
@@ -259,6 +275,7 @@ hostname = "Other"
 poll_interval_secs = 0.5
 [proxy]
 admin_addr = ":9191"
+egress_proxy = "https://me:hunter2@proxy.corp:3128"
 [[headers]]
 name = "anthropic-beta"
 value = "oauth-2025-04-20"
@@ -273,7 +290,8 @@ value = "hunter2"
 	out := b.String()
 	for _, want := range []string{
 		"# source: " + cfg.Source + "\n", "# LOG_LEVEL: warn\n", "# auth key: [redacted]\n", "# warning: an auth key",
-		"hostname = \"other\"\n", "poll_interval_secs = 0.5\n", "timeout_secs = 600\n", "admin_addr = \":9191\"\n",
+		"hostname = \"other\"\n", "poll_interval_secs = 0.5\n", "timeout_secs = 660\n", "admin_addr = \":9191\"\n",
+		"egress_proxy = \"https://[redacted]@proxy.corp:3128\"\n",
 		"value = \"oauth-2025-04-20\"\n", "name = \"X-Team\"\nvalue = \"[redacted]\"\nmode = \"set\"\n",
 	} {
 		if !strings.Contains(out, want) {

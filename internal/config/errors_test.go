@@ -22,10 +22,11 @@ func TestRefuses(t *testing.T) {
 	}{
 		{"syntax", "[proxy]\nlisten_addr = hunter2", want{2, "", "not TOML"}},
 		{"unterminated", "[proxy]\nlisten_addr = \"hunter2", want{2, "", "not TOML"}},
-		{"byte order mark", "\xef\xbb\xbf[proxy]", want{1, "", "not TOML"}},
+		{"second byte order mark", "\xef\xbb\xbf\xef\xbb\xbf[proxy]", want{1, "", "not TOML"}},
+		{"UTF-16", "\xff\xfe[\x00p\x00r\x00o\x00x\x00y\x00]\x00", want{1, "", "not TOML"}},
 		{"not text", "\x00\xff", want{1, "", "not TOML"}},
 
-		{"unknown key", "[proxy]\n\ntimeout = 5", want{3, "proxy.timeout", "unknown key; the keys here are admin_addr, drain_"}},
+		{"unknown key", "[proxy]\n\ntimeout = 5", want{3, "proxy.timeout", "unknown key; the keys here are admin_addr, admin_pprof, drain_"}},
 		{"unknown root key", "a = 1", want{1, "a", "unknown key; the tables are headers, proxy, tailscale"}},
 		{"unknown table", "[proxy]\n[server]\nport = 1", want{2, "server", "unknown table; the tables are"}},
 		{"unknown nested table", "[proxy.tls]", want{1, "proxy.tls", "unknown table"}},
@@ -112,6 +113,29 @@ func TestRefuses(t *testing.T) {
 		{"path", "[proxy]\nupstream_url = \"https://a/v1\"", want{2, "proxy.upstream_url", "contains a path"}},
 		{"own address", "[proxy]\nupstream_url = \"http://localhost:8080\"", want{2, "proxy.upstream_url", "own address"}},
 		{"own address by default port", "[proxy]\nlisten_addr = \":80\"\nupstream_url = \"http://127.0.0.1\"", want{3, "proxy.upstream_url", "own address"}},
+
+		{"missing CA file", "[proxy]\nupstream_ca_file = \"/hunter2\"", want{2, "proxy.upstream_ca_file", "no such file"}},
+		{"odd CA file name", "[proxy]\nupstream_ca_file = \"/hunter2\\n\"", want{2, "proxy.upstream_ca_file", "plain text"}},
+		{"empty CA file", "[proxy]\nupstream_ca_file = \"/dev/null\"", want{2, "proxy.upstream_ca_file", "contains no PEM certificate"}},
+		{"endless CA file", "[proxy]\nupstream_ca_file = \"/dev/zero\"", want{2, "proxy.upstream_ca_file", "larger than 4096 KiB"}},
+
+		{"egress without a scheme", "[proxy]\negress_proxy = \"proxy:3128\"", want{2, "proxy.egress_proxy", "scheme other than http and https"}},
+		{"egress over SOCKS", "[proxy]\negress_proxy = \"socks5://me:hunter2@proxy:1080\"", want{2, "proxy.egress_proxy", "scheme other than http and https"}},
+		{"egress without a host", "[proxy]\negress_proxy = \"http://me:hunter2@:3128\"", want{2, "proxy.egress_proxy", "no host"}},
+		{"egress with an odd host", "[proxy]\negress_proxy = \"http://me:hunter2@-a:3128\"", want{2, "proxy.egress_proxy", "malformed host"}},
+		{"egress with an odd port", "[proxy]\negress_proxy = \"http://me:hunter2@a:70000\"", want{2, "proxy.egress_proxy", "malformed port"}},
+		{"egress with a path", "[proxy]\negress_proxy = \"http://me:hunter2@a/hunter2\"", want{2, "proxy.egress_proxy", "contains a path"}},
+		{"egress with a query", "[proxy]\negress_proxy = \"http://a?hunter2\"", want{2, "proxy.egress_proxy", "contains a path, a query"}},
+		{"egress without a user", "[proxy]\negress_proxy = \"http://:hunter2@a\"", want{2, "proxy.egress_proxy", "malformed credentials"}},
+		{"egress with a colon in the user", "[proxy]\negress_proxy = \"http://a%3Ab:hunter2@a\"", want{2, "proxy.egress_proxy", "malformed credentials"}},
+		{"egress with a bare percent", "[proxy]\negress_proxy = \"http://me:hunter2%@a\"", want{2, "proxy.egress_proxy", "malformed credentials; write"}},
+		{"egress with a hidden line", "[proxy]\negress_proxy = \"http://me:hunter2%0d%0ax@a\"", want{2, "proxy.egress_proxy", "malformed credentials"}},
+		{"egress with a bare slash", "[proxy]\negress_proxy = \"http://me:/hunter2@a\"", want{2, "proxy.egress_proxy", "malformed port"}},
+		{"egress over more than a line", "[proxy]\negress_proxy = \"http://me:hunter2@a\\n\"", want{2, "proxy.egress_proxy", "is not a URL"}},
+		{"egress to ourselves", "[proxy]\negress_proxy = \"http://localhost:8080\"", want{2, "proxy.egress_proxy", "own address"}},
+
+		{"profiles for everybody", "[proxy]\nadmin_addr = \":9090\"\nadmin_pprof = true", want{3, "proxy.admin_pprof", "loopback; remove it, or bind"}},
+		{"profiles for a network", "[proxy]\nadmin_pprof = true\nadmin_addr = \"10.0.0.1:9090\"", want{2, "proxy.admin_pprof", "needs a proxy.admin_addr that is loopback"}},
 
 		{"mode", "[tailscale]\nmode = \"on\"", want{2, "tailscale.mode", "unknown; write \"sidecar\" or \"off\""}},
 		{"empty hostname", "[tailscale]\nhostname = \"\"", want{2, "tailscale.hostname", "short name"}},

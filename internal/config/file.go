@@ -37,12 +37,15 @@ type document struct {
 		ListenAddr       string  `toml:"listen_addr"`
 		AdminAddr        string  `toml:"admin_addr"`
 		UpstreamURL      string  `toml:"upstream_url"`
+		UpstreamCAFile   string  `toml:"upstream_ca_file"`
+		EgressProxy      string  `toml:"egress_proxy"`
 		TimeoutSecs      float64 `toml:"timeout_secs"`
 		IdleTimeoutSecs  float64 `toml:"idle_timeout_secs"`
 		MaxConnections   int64   `toml:"max_connections"`
 		QueueTimeoutSecs float64 `toml:"queue_timeout_secs"`
 		MaxBodyMiB       int64   `toml:"max_body_mib"`
 		DrainTimeoutSecs float64 `toml:"drain_timeout_secs"`
+		AdminPprof       bool    `toml:"admin_pprof"`
 	} `toml:"proxy"`
 	Headers []headerRule `toml:"headers"`
 }
@@ -65,11 +68,11 @@ func defaults() document {
 	d.Proxy.ListenAddr = "127.0.0.1:8080"
 	d.Proxy.AdminAddr = "127.0.0.1:9090"
 	d.Proxy.UpstreamURL = "https://api.anthropic.com"
-	d.Proxy.TimeoutSecs = 600
-	d.Proxy.IdleTimeoutSecs = 300
+	d.Proxy.TimeoutSecs = 660
+	d.Proxy.IdleTimeoutSecs = 240
 	d.Proxy.MaxConnections = 1000
 	d.Proxy.QueueTimeoutSecs = 30
-	d.Proxy.MaxBodyMiB = 10
+	d.Proxy.MaxBodyMiB = 512
 	d.Proxy.DrainTimeoutSecs = 5
 	d.Headers = defaultRules()
 	return d
@@ -79,22 +82,26 @@ func defaultRules() []headerRule {
 	return []headerRule{{Name: strings.ToLower(headers.BetaName), Value: headers.OAuthMember, Mode: string(headers.ModeMerge)}}
 }
 
-// readFile returns the content of a small file. Its errors are the bare cause:
+// byteOrderMark begins what some editors write. In UTF-8 it says nothing.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// readFile returns the content of a small file, without the mark that an editor
+// may have put before it. Its errors are the bare cause:
 // the path may be a secret that somebody wrote in its place.
-func readFile(path string) ([]byte, error) {
+func readFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, bare(err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, bare(err)
 	}
-	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("larger than %d KiB", maxFileBytes>>10)
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("larger than %d KiB", limit>>10)
 	}
-	return data, nil
+	return bytes.TrimPrefix(data, byteOrderMark), nil
 }
 
 func bare(err error) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"net/url"
 	"os"
 	"reflect"
 	"testing"
@@ -21,7 +22,7 @@ func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		"", "headers = []", "[proxy]\ntimeout_secs = inf", "[proxy]\nupstream_url = \"http://[::1%25a]:1\"",
 		"proxy = {max_body_mib = 1, listen_addr = \"[fe80::1%a]:0\"}", "[[headers]]\nname = \"x\"\nvalue = \"a,b\"\nmode = \"merge\"",
-		"[tailscale]\nreachability_peer = \"fe80::1%é\"\nsocket = \"\U000e0001\"", "headers = [1, {}, [{}]]", "[headers.x]\n[[headers.x]]",
+		"[tailscale]\nreachability_peer = \"fe80::1%é\"\nsocket = \"\U000e0001\"", "headers = [1, {}, [{}]]", "[proxy]\negress_proxy = \"http://a%20b:c@d@e:1/\"", "[headers.x]\n[[headers.x]]",
 		"\"headers[0]\".name = \"x\"\n\"proxy\".\"timeout_secs\" = 1",
 	} {
 		f.Add([]byte(seed))
@@ -52,7 +53,7 @@ func loadBytes(t *testing.T, data []byte) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	if doc.Tailscale.AuthKeyFile != "" {
+	if doc.Tailscale.AuthKeyFile != "" || doc.Proxy.UpstreamCAFile != "" {
 		t.Skip("would read a file of this machine")
 	}
 	return build("fuzz", doc, keys, environment{}, nil)
@@ -64,6 +65,9 @@ func checkPromises(t *testing.T, cfg Config) {
 	if u := p.Upstream; u.Host == "" || u.Path != "" || u.User != nil || u.RawQuery != "" ||
 		u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
 		t.Errorf("upstream %q", p.Upstream)
+	}
+	if e := p.EgressProxy; e != nil && (e.URL.Port() == "" || !isHost(e.URL.Hostname()) || *e.URL != (url.URL{Scheme: e.URL.Scheme, Host: e.URL.Host})) {
+		t.Errorf("egress proxy %q", e.URL)
 	}
 	for _, d := range []time.Duration{p.HeaderTimeout, p.IdleTimeout, ts.PollInterval, ts.ConnectTimeout} {
 		if d < minDuration || d > maxDuration {
@@ -91,7 +95,8 @@ func sameMeaning(a, b Config) bool {
 		}
 		return all
 	}
-	return a.Proxy.Upstream.String() == b.Proxy.Upstream.String() &&
+	return a.Proxy.EgressProxy.String() == b.Proxy.EgressProxy.String() && a.Proxy.AdminPprof == b.Proxy.AdminPprof &&
+		a.Proxy.Upstream.String() == b.Proxy.Upstream.String() &&
 		reflect.DeepEqual(a.Tailscale, b.Tailscale) && reflect.DeepEqual(names(a), names(b)) &&
 		a.Proxy.MaxBodyBytes == b.Proxy.MaxBodyBytes && a.Proxy.MaxConnections == b.Proxy.MaxConnections &&
 		a.Proxy.HeaderTimeout == b.Proxy.HeaderTimeout && a.Proxy.QueueTimeout == b.Proxy.QueueTimeout &&

@@ -41,17 +41,20 @@ identify_callers = %t
 listen_addr = %s
 admin_addr = %s
 upstream_url = %s
+upstream_ca_file = %s
+egress_proxy = %s
 timeout_secs = %s
 idle_timeout_secs = %s
 max_connections = %d
 queue_timeout_secs = %s
 max_body_mib = %d
 drain_timeout_secs = %s
+admin_pprof = %t
 `,
 		quote(string(ts.Mode)), quote(ts.Hostname), quote(ts.Socket), seconds(ts.PollInterval),
 		seconds(ts.ConnectTimeout), quote(ts.StateDir), quote(ts.ReachabilityPeer), ts.IdentifyCallers,
-		quote(p.ListenAddr), quote(p.AdminAddr), quote(p.Upstream.String()), seconds(p.HeaderTimeout),
-		seconds(p.IdleTimeout), p.MaxConnections, seconds(p.QueueTimeout), p.MaxBodyBytes>>20, seconds(p.DrainTimeout))
+		quote(p.ListenAddr), quote(p.AdminAddr), quote(p.Upstream.String()), quote(p.UpstreamCAFile), quote(p.EgressProxy.String()), seconds(p.HeaderTimeout),
+		seconds(p.IdleTimeout), p.MaxConnections, seconds(p.QueueTimeout), p.MaxBodyBytes>>20, seconds(p.DrainTimeout), p.AdminPprof)
 	for _, rule := range c.Headers {
 		value := redacted
 		if rule.Name() == headers.BetaName {

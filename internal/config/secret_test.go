@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -14,14 +15,17 @@ import (
 
 func TestSecretIsNeverPrinted(t *testing.T) {
 	s := NewSecret(secret)
-	cfg := Config{Tailscale: Tailscale{AuthKey: s}}
+	cfg := Config{
+		Tailscale: Tailscale{AuthKey: s},
+		Proxy:     Proxy{EgressProxy: &EgressProxy{URL: &url.URL{Scheme: "http", Host: "a:1"}, Authorization: s}},
+	}
 	hidden := struct{ inner Config }{cfg}
 	hex := fmt.Sprintf("%x", secret)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%10s"} {
 		if got := fmt.Sprintf(verb, s); got != redacted {
 			t.Errorf("%s prints %q", verb, got)
 		}
-		for _, v := range []any{&s, []Secret{s}, map[string]Secret{"k": s}, cfg, &cfg, hidden} {
+		for _, v := range []any{&s, cfg.Proxy.EgressProxy, *cfg.Proxy.EgressProxy, cfg.Proxy, []Secret{s}, map[string]Secret{"k": s}, cfg, &cfg, hidden} {
 			if got := fmt.Sprintf(verb, v); strings.Contains(got, secret) || strings.Contains(strings.ToLower(got), hex) {
 				t.Errorf("%s of %T shows the secret: %s", verb, v, got)
 			}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
@@ -102,7 +103,7 @@ func (c *checker) tailscale(doc document, env environment) Tailscale {
 // in the wrong place.
 func (c *checker) authKey(path string) Secret {
 	const key = "tailscale.auth_key_file"
-	data, err := readFile(path)
+	data, err := readFile(path, maxFileBytes)
 	if err != nil {
 		c.fail(key, "cannot be read: "+err.Error(), "name a readable file, or remove the key: the sidecar logs in by itself")
 		c.errs[len(c.errs)-1].cause = err
@@ -126,6 +127,10 @@ func (c *checker) proxy(doc document) Proxy {
 		DrainTimeout:   c.durationOrZero("proxy.drain_timeout_secs", in.DrainTimeoutSecs),
 		MaxConnections: int(c.count("proxy.max_connections", in.MaxConnections, maxConnections)),
 		MaxBodyBytes:   c.count("proxy.max_body_mib", in.MaxBodyMiB, maxBodyMiB) << 20,
+		UpstreamCAFile: in.UpstreamCAFile,
+		UpstreamRoots:  c.roots(in.UpstreamCAFile),
+		EgressProxy:    c.egressProxy(in.EgressProxy),
+		AdminPprof:     in.AdminPprof,
 	}
 	listen, listenOK := c.address("proxy.listen_addr", in.ListenAddr)
 	admin, adminOK := c.address("proxy.admin_addr", in.AdminAddr)
@@ -140,6 +145,12 @@ func (c *checker) proxy(doc document) Proxy {
 	if out.Upstream != nil && listenOK && listen.answers(out.Upstream) {
 		c.fail("proxy.upstream_url", "is this proxy's own address", "name the API")
 	}
+	if out.EgressProxy != nil && listenOK && listen.answers(out.EgressProxy.URL) {
+		c.fail("proxy.egress_proxy", "is this proxy's own address", "name the network's HTTP proxy")
+	}
+	if out.AdminPprof && adminOK && !admin.host.IsLoopback() {
+		c.fail("proxy.admin_pprof", "needs a proxy.admin_addr that is loopback", "remove it, or bind the admin port to 127.0.0.1: profiles are for whoever is on this machine")
+	}
 	return out
 }
 
@@ -151,6 +162,35 @@ func (c *checker) upstream(raw string) *url.URL {
 		return nil
 	}
 	return u
+}
+
+// roots reads the file of upstream_ca_file, if one is named.
+func (c *checker) roots(path string) *x509.CertPool {
+	const key = "proxy.upstream_ca_file"
+	switch {
+	case path == "":
+		return nil
+	case !isPlain(path):
+		c.fail(key, "is not plain text", "write the path of a PEM file")
+		return nil
+	}
+	roots, err := readRoots(path)
+	if err != nil {
+		c.fail(key, err.Error(), "name a PEM file with the certificates of the network's CA, and with nothing else")
+		c.errs[len(c.errs)-1].cause = err
+	}
+	return roots
+}
+
+func (c *checker) egressProxy(raw string) *EgressProxy {
+	if raw == "" {
+		return nil
+	}
+	p, problem, remedy := parseEgressProxy(raw)
+	if problem != "" {
+		c.fail("proxy.egress_proxy", problem, remedy)
+	}
+	return p
 }
 
 func (c *checker) address(key, addr string) (address, bool) {

@@ -13,6 +13,13 @@ func warnings(cfg Config) []string {
 		all = append(all, "proxy.listen_addr is not loopback: the sidecar dials loopback, "+
 			"and whoever reaches this address bypasses the tailnet")
 	}
+	if p := cfg.Proxy.EgressProxy; p != nil && p.Authorization.IsSet() && p.URL.Scheme == "http" && !isLoopback(p.URL.Hostname()) {
+		all = append(all, "proxy.egress_proxy is plain http: its credentials travel in the clear")
+	}
+	if cfg.Proxy.AdminPprof {
+		all = append(all, "proxy.admin_pprof is on: whoever reaches the admin port can slow the process down; "+
+			"where tailscaled runs in userspace mode that includes the tailnet, so turn it off again after use")
+	}
 	if cfg.Tailscale.AuthKey.IsSet() {
 		all = append(all, "an auth key is configured and unused: the sidecar logs in by itself, so keep the key out of this process")
 	}
