@@ -1,6 +1,9 @@
 package messages
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // Latest is a cell that always holds the newest value. Any goroutine may load
 // it; one owner stores.
@@ -28,6 +31,24 @@ func (l *Latest[T]) Load() (T, <-chan struct{}) {
 func (l *Latest[T]) Get() T {
 	v, _ := l.Load()
 	return v
+}
+
+// Await returns the first value it sees of which holds is true, the present one
+// at once. It returns ctx's error when that ends first. holds is
+// called without a lock, from the caller's goroutine; values that are replaced
+// quickly may be skipped.
+func (l *Latest[T]) Await(ctx context.Context, holds func(T) bool) (T, error) {
+	for {
+		v, changed := l.Load()
+		if holds(v) {
+			return v, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return v, ctx.Err()
+		}
+	}
 }
 
 // Store replaces the value and wakes everybody who waits.

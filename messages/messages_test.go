@@ -3,11 +3,14 @@ package messages
 import (
 	"context"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -112,9 +115,9 @@ func TestMailbox(t *testing.T) {
 
 // The lists that tables and metrics go by hold every constant of their type.
 func TestListsAreComplete(t *testing.T) {
-	declared := constants(t, "messages.go", "tailnet.go")
+	declared := constants(t)
 	for typeName, list := range map[string][]string{
-		"Phase": texts(Phases), "Reason": texts(Reasons), "Impairment": texts(Impairments),
+		"Kind": texts(Kinds), "Phase": texts(Phases), "Reason": texts(Reasons), "Impairment": texts(Impairments),
 	} {
 		want := slices.DeleteFunc(declared[typeName], func(v string) bool { return v == "" })
 		slices.Sort(want)
@@ -134,14 +137,10 @@ func texts[T ~string](list []T) []string {
 }
 
 // constants maps each type to the values of its string constants.
-func constants(t *testing.T, files ...string) map[string][]string {
+func constants(t *testing.T) map[string][]string {
 	t.Helper()
 	all := make(map[string][]string)
-	for _, name := range files {
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, file := range sources(t) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			spec, ok := n.(*ast.ValueSpec)
 			if !ok || len(spec.Values) != 1 {
@@ -160,4 +159,87 @@ func constants(t *testing.T, files ...string) map[string][]string {
 		})
 	}
 	return all
+}
+
+// sources parses the package without its tests.
+func sources(t *testing.T) []*ast.File {
+	t.Helper()
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []*ast.File
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	return files
+}
+
+// Every event names itself by a kind of its own, and every kind is an event's.
+func TestEveryEventHasItsKind(t *testing.T) {
+	var events, named []string
+	for _, file := range sources(t) {
+		for _, d := range file.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Recv == nil {
+				continue
+			}
+			receiver := fmt.Sprint(fn.Recv.List[0].Type)
+			switch fn.Name.Name {
+			case "isEvent":
+				events = append(events, receiver)
+			case "Kind":
+				answer := fn.Body.List[0].(*ast.ReturnStmt).Results[0]
+				if got := fmt.Sprint(answer); got != "Kind"+receiver {
+					t.Errorf("%s is of the kind %s", receiver, got)
+				}
+				named = append(named, receiver)
+			}
+		}
+	}
+	slices.Sort(events)
+	slices.Sort(named)
+	if !slices.Equal(events, named) || len(events) != len(Kinds) {
+		t.Errorf("events %v, with a kind %v, and %d kinds", events, named, len(Kinds))
+	}
+}
+
+func TestAwait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cell := NewLatest(1)
+		big := func(v int) bool { return v > 2 }
+		if v, err := cell.Await(t.Context(), func(v int) bool { return v == 1 }); v != 1 || err != nil {
+			t.Errorf("what holds already: %d %v", v, err)
+		}
+		got := make(chan int)
+		go func() {
+			v, err := cell.Await(t.Context(), big)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- v
+		}()
+		synctest.Wait()
+		cell.Store(2)
+		synctest.Wait()
+		cell.Store(3)
+		if v := <-got; v != 3 {
+			t.Errorf("awaited %d", v)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := cell.Await(ctx, func(int) bool { return false }); err != context.Canceled {
+			t.Errorf("a context that has ended: %v", err)
+		}
+		if v, err := cell.Await(ctx, big); v != 3 || err != nil {
+			t.Errorf("a value that holds wins: %d %v", v, err)
+		}
+	})
 }

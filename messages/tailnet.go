@@ -17,44 +17,6 @@ const (
 	LinkDisabled Link = "disabled"
 )
 
-// Reason says why the tailnet is not connected. The set is closed: it is a
-// metric label.
-type Reason string
-
-// The reasons. All but NeedsApproval and PermissionDenied are normal for
-// seconds while a pod starts.
-const (
-	ReasonNone             Reason = ""
-	ReasonNotPolled        Reason = "not_polled"         // no observation yet
-	ReasonSocketAbsent     Reason = "socket_absent"      // ENOENT: tailscaled has not started, or has ended
-	ReasonRefused          Reason = "connection_refused" // ECONNREFUSED: tailscaled died and left its socket
-	ReasonTimeout          Reason = "timeout"            // tailscaled hangs
-	ReasonStale            Reason = "stale"              // the last answer is too old to be believed
-	ReasonPollFailed       Reason = "poll_failed"        // any other failure to ask
-	ReasonNoState          Reason = "no_state"           // tailscaled has no engine state yet, or never will
-	ReasonStarting         Reason = "starting"
-	ReasonStopped          Reason = "stopped" // `tailscale down`
-	ReasonNeedsLogin       Reason = "needs_login"
-	ReasonKeyExpired       Reason = "key_expired"
-	ReasonNeedsApproval    Reason = "needs_machine_auth" // an admin must approve the machine
-	ReasonNoAddress        Reason = "no_address"
-	ReasonPermissionDenied Reason = "permission_denied" // EACCES on the socket
-	ReasonInUseOtherUser   Reason = "in_use_other_user"
-)
-
-// Reasons lists every reason once, without the empty one.
-var Reasons = []Reason{
-	ReasonNotPolled, ReasonSocketAbsent, ReasonRefused, ReasonTimeout, ReasonStale, ReasonPollFailed,
-	ReasonNoState, ReasonStarting, ReasonStopped, ReasonNeedsLogin, ReasonKeyExpired,
-	ReasonNeedsApproval, ReasonNoAddress, ReasonPermissionDenied, ReasonInUseOtherUser,
-}
-
-// HealsByWaiting reports whether patience can mend it. The others need a
-// person, and end the start-up at once.
-func (r Reason) HealsByWaiting() bool {
-	return r != ReasonNeedsApproval && r != ReasonPermissionDenied
-}
-
 // Impairment names something that is wrong while peers can still be expected
 // to reach us. The set is closed: it is a metric label.
 type Impairment string

@@ -77,7 +77,7 @@ func (s *System) Run(ctx context.Context) messages.Exit {
 	tree, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	ended := s.root.ServeBackground(tree)
-	s.awaitStop(ctx)
+	_, _ = s.desired.Await(ctx, func(d messages.Desired) bool { return d.Stop })
 	s.hangUp()
 	cancel()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
@@ -91,20 +91,6 @@ func (s *System) Run(ctx context.Context) messages.Exit {
 	exit := messages.Exit{Code: 1, Message: fmt.Sprintf("ended while %s, without a drain: %v.", last.Phase, context.Cause(ctx))}
 	s.log.Error().Str("event", "exit").Int("code", exit.Code).Msg(exit.Message)
 	return exit
-}
-
-func (s *System) awaitStop(ctx context.Context) {
-	for {
-		want, changed := s.desired.Load()
-		if want.Stop {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // hangUp ends what the drain left: new requests are refused, streams told

@@ -132,7 +132,7 @@ func (r *reporter) waiting(is messages.State, budget time.Duration) {
 	}
 	r.log.Info().Str(fieldEvent, eventWaiting).
 		Str(fieldReason, string(is.Tailnet.Reason)).Str(fieldDetail, is.Tailnet.Detail).
-		Str(fieldRemedy, lifecycle.Remedy(is.Tailnet.Reason)).
+		Str(fieldRemedy, is.Tailnet.Reason.Remedy()).
 		Stringer(fieldWaited, waited.Round(time.Millisecond)).Stringer(fieldBudget, budget).
 		Msg("waiting for the tailnet")
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"anthropic-oauth-proxy/internal/lifecycle"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -66,7 +65,7 @@ func TestWaitingLines(t *testing.T) {
 		var got []string
 		for _, l := range s.lines(eventWaiting) {
 			got = append(got, fmt.Sprint(l[fieldWaited], " ", l[fieldReason]))
-			if l[fieldBudget] != "1m0s" || l[fieldRemedy] != lifecycle.Remedy(messages.Reason(l[fieldReason].(string))) || l[fieldDetail] == "" {
+			if l[fieldBudget] != "1m0s" || l[fieldRemedy] != messages.Reason(l[fieldReason].(string)).Remedy() || l[fieldDetail] == "" {
 				t.Errorf("a waiting line lacks budget, remedy or detail: %v", l)
 			}
 		}

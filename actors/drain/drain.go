@@ -20,7 +20,7 @@ type Sender interface {
 
 // Desire is the cell of wishes.
 type Desire interface {
-	Load() (messages.Desired, <-chan struct{})
+	Await(ctx context.Context, holds func(messages.Desired) bool) (messages.Desired, error)
 }
 
 // Streams are the requests in flight behind their gate. Every method may be
@@ -62,10 +62,11 @@ func (a *Actor) String() string { return "drain" }
 // Serve waits until a drain is desired, does it, reports it, and then waits
 // for ctx to end.
 func (a *Actor) Serve(ctx context.Context) error {
-	by, err := a.awaitDrain(ctx)
+	want, err := a.want.Await(ctx, func(d messages.Desired) bool { return d.Drain })
 	if err != nil {
 		return err
 	}
+	by := want.DrainBy
 	a.streams.Close()
 	a.say("started").Time("deadline", by).Msg("draining: new requests are refused")
 	cut, err := a.drain(ctx, by)
@@ -78,20 +79,6 @@ func (a *Actor) Serve(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return ctx.Err()
-}
-
-func (a *Actor) awaitDrain(ctx context.Context) (by time.Time, err error) {
-	for {
-		want, changed := a.want.Load()
-		if want.Drain {
-			return want.DrainBy, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return time.Time{}, ctx.Err()
-		}
-	}
 }
 
 // drain waits for the streams and returns how many the deadline ended.

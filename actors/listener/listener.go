@@ -23,7 +23,7 @@ type Sender interface {
 
 // Desire is the cell of wishes.
 type Desire interface {
-	Load() (messages.Desired, <-chan struct{})
+	Await(ctx context.Context, holds func(messages.Desired) bool) (messages.Desired, error)
 }
 
 // Socket is the listening socket, which survives every Serve.
@@ -53,16 +53,8 @@ func (a *Actor) String() string { return "listener" }
 // Serve waits until listening is desired, binds, says so, and serves until ctx
 // ends.
 func (a *Actor) Serve(ctx context.Context) error {
-	for {
-		want, changed := a.want.Load()
-		if want.Listen {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if _, err := a.want.Await(ctx, func(d messages.Desired) bool { return d.Listen }); err != nil {
+		return err
 	}
 	addr, err := a.socket.Bind()
 	if err != nil {

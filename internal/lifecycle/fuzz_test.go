@@ -104,7 +104,7 @@ func checkDeadlines(before Machine, now time.Time, ev messages.Event, after Mach
 		if asked != (is.Exit.Code == 0) {
 			fail("a tailnet that never came is exit 1, a request to shut down is exit 0")
 		}
-		if !asked && !strings.Contains(is.Exit.Message, Remedy(is.Tailnet.Reason)) {
+		if !asked && !strings.Contains(is.Exit.Message, is.Tailnet.Reason.Remedy()) {
 			fail("the message has the remedy")
 		}
 	}

@@ -28,21 +28,22 @@ type Limits struct {
 	DrainGrace time.Duration
 }
 
-// Trigger says what made the machine enter its phase. The set is closed.
+// Trigger says what made the machine enter its phase. The set is closed. A fact
+// that did it by itself gives its name.
 type Trigger string
 
 // The triggers, named as they appear in logs.
 const (
 	Started           Trigger = "started"
-	ConfigIsLoaded    Trigger = "config_loaded"
+	ConfigIsLoaded    Trigger = Trigger(messages.KindConfigLoaded)
 	TailnetConnected  Trigger = "tailnet_connected"
 	TailnetIsDisabled Trigger = "tailnet_disabled"
 	TailnetLost       Trigger = "tailnet_lost"
 	TailnetTimedOut   Trigger = "tailnet_timed_out"
 	TailnetHopeless   Trigger = "tailnet_hopeless" // a reason that does not heal by waiting
-	ListenerIsReady   Trigger = "listener_ready"
-	ListenerHasFailed Trigger = "listener_failed"
-	ShutdownAsked     Trigger = "shutdown_requested"
+	ListenerIsReady   Trigger = Trigger(messages.KindListenerReady)
+	ListenerHasFailed Trigger = Trigger(messages.KindListenerFailed)
+	ShutdownAsked     Trigger = Trigger(messages.KindShutdownRequested)
 	ShutdownInsisted  Trigger = "shutdown_requested_again"
 	Drained           Trigger = "drained"
 	DrainOverdue      Trigger = "drain_overdue"
@@ -97,8 +98,10 @@ func (m Machine) Step(now time.Time, ev messages.Event) Machine {
 		return m
 	}
 	was := m.state.Tailnet.Link
-	if d, ok := table[m.state.Phase][kindOf(ev)]; ok {
-		m = d.take(m, now, ev)
+	if ev != nil { // without a fact only time passes
+		if d, ok := table[m.state.Phase][ev.Kind()]; ok {
+			m = d.take(m, now, ev)
+		}
 	}
 	m = m.doubt(now)
 	if is := m.state.Tailnet.Link; (is == messages.LinkConnected) != (was == messages.LinkConnected) {

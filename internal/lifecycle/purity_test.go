@@ -17,7 +17,7 @@ import (
 func TestStepSurvivesStrangers(t *testing.T) {
 	for _, p := range messages.Phases {
 		m := in(t, p)
-		for _, ev := range []messages.Event{nil, &messages.Ticked{}, (*messages.TailnetObserved)(nil)} {
+		for _, ev := range []messages.Event{nil, &messages.Ticked{}, &messages.TailnetObserved{}} {
 			if got := m.Step(epoch, ev).State().Phase; got != p {
 				t.Errorf("%s x %T: in %s", p, ev, got)
 			}

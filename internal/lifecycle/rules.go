@@ -33,10 +33,10 @@ func awaitTailnet(m Machine, now time.Time) Machine {
 		return m.enter(messages.Starting, now, TailnetConnected)
 	case !t.Reason.HealsByWaiting():
 		return m.stop(now, TailnetHopeless, 1, fmt.Sprintf(
-			"connect to the tailnet: %s, which no waiting heals. %s", account(t), Remedy(t.Reason)))
+			"connect to the tailnet: %s, which no waiting heals. %s", account(t), t.Reason.Remedy()))
 	case !now.Before(m.state.Since.Add(m.limits.ConnectTimeout)):
 		return m.stop(now, TailnetTimedOut, 1, fmt.Sprintf(
-			"connect to the tailnet: after %v still %s. %s", m.limits.ConnectTimeout, account(t), Remedy(t.Reason)))
+			"connect to the tailnet: after %v still %s. %s", m.limits.ConnectTimeout, account(t), t.Reason.Remedy()))
 	default:
 		return m
 	}

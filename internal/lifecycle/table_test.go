@@ -1,11 +1,6 @@
 package lifecycle
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -74,55 +69,25 @@ func in(t *testing.T, p messages.Phase) Machine {
 	return m
 }
 
-// eventTypes lists the implementers of messages.Event by their source.
-func eventTypes(t *testing.T) []string {
-	t.Helper()
-	files, err := filepath.Glob("../../messages/*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("find the source of messages: %v, %d files", err, len(files))
-	}
-	var names []string
-	for _, name := range files {
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range f.Decls {
-			fn, ok := d.(*ast.FuncDecl)
-			if !ok || fn.Recv == nil || fn.Name.Name != "isEvent" {
-				continue
-			}
-			names = append(names, fn.Recv.List[0].Type.(*ast.Ident).Name)
+func TestEveryKindHasASample(t *testing.T) {
+	for i, ev := range samples {
+		if i >= len(messages.Kinds) || ev.Kind() != messages.Kinds[i] {
+			t.Errorf("sample %d is of the kind %s, messages.Kinds is %v", i, ev.Kind(), messages.Kinds)
 		}
 	}
-	slices.Sort(names)
-	return names
-}
-
-func TestEveryEventHasAKind(t *testing.T) {
-	var sampled []string
-	for _, ev := range samples {
-		name := reflect.TypeOf(ev).Name()
-		sampled = append(sampled, name)
-		if got := kindOf(ev); string(got) != name {
-			t.Errorf("kindOf(%s) = %q", name, got)
-		}
-	}
-	slices.Sort(sampled)
-	if want := eventTypes(t); !slices.Equal(sampled, want) {
-		t.Errorf("samples has %v, messages has %v: decide the new event in the table", sampled, want)
+	if len(samples) != len(messages.Kinds) {
+		t.Errorf("%d samples for %d kinds: decide the new event in the table", len(samples), len(messages.Kinds))
 	}
 }
 
 func TestEveryPairIsDecided(t *testing.T) {
 	for _, p := range messages.Phases {
-		for _, name := range eventTypes(t) {
-			d, ok := table[p][kind(name)]
-			if !ok || d.take == nil || d.name == "" {
-				t.Errorf("%s x %s is not decided", p, name)
+		for _, k := range messages.Kinds {
+			if d, ok := table[p][k]; !ok || d.take == nil || d.name == "" {
+				t.Errorf("%s x %s is not decided", p, k)
 			}
 		}
-		if got, want := len(table[p]), len(eventTypes(t)); got != want {
+		if got, want := len(table[p]), len(messages.Kinds); got != want {
 			t.Errorf("%s decides %d kinds, messages has %d", p, got, want)
 		}
 	}
@@ -148,14 +113,14 @@ func TestPairs(t *testing.T) {
 		sto = messages.Stopped
 	)
 	// By kind, the phase that follows each of messages.Phases.
-	want := map[kind][]messages.Phase{
-		configLoaded:      {con, con, sta, run, deg, dra, sto},
-		tailnetObserved:   {ini, sta, sta, run, run, dra, sto}, // the sample is connected
-		listenerReady:     {ini, con, run, run, deg, dra, sto},
-		listenerFailed:    {ini, con, sto, sto, sto, dra, sto},
-		shutdownRequested: {sto, sto, sto, dra, dra, sto, sto},
-		drainFinished:     {ini, con, sta, run, deg, sto, sto},
-		ticked:            {ini, con, sta, run, deg, dra, sto},
+	want := map[messages.Kind][]messages.Phase{
+		messages.KindConfigLoaded:      {con, con, sta, run, deg, dra, sto},
+		messages.KindTailnetObserved:   {ini, sta, sta, run, run, dra, sto}, // the sample is connected
+		messages.KindListenerReady:     {ini, con, run, run, deg, dra, sto},
+		messages.KindListenerFailed:    {ini, con, sto, sto, sto, dra, sto},
+		messages.KindShutdownRequested: {sto, sto, sto, dra, dra, sto, sto},
+		messages.KindDrainFinished:     {ini, con, sta, run, deg, sto, sto},
+		messages.KindTicked:            {ini, con, sta, run, deg, dra, sto},
 	}
 	for i, p := range messages.Phases {
 		for _, ev := range samples {
@@ -165,8 +130,8 @@ func TestPairs(t *testing.T) {
 			}
 			before := in(t, p)
 			after := before.Step(now, ev)
-			if got := after.State().Phase; got != want[kindOf(ev)][i] {
-				t.Errorf("%s x %s: in %s, want %s", p, kindOf(ev), got, want[kindOf(ev)][i])
+			if got := after.State().Phase; got != want[ev.Kind()][i] {
+				t.Errorf("%s x %s: in %s, want %s", p, ev.Kind(), got, want[ev.Kind()][i])
 			}
 			check(t, before, now, ev, after)
 		}
@@ -207,13 +172,13 @@ func TestExits(t *testing.T) {
 		{"cannot rebind while degraded", messages.Degraded, 0, messages.ListenerFailed{Addr: "127.0.0.1:80", Err: "bind: x"},
 			1, []string{"127.0.0.1:80", "bind: x"}},
 		{"approval wanted", messages.ConnectingTailnet, 0, down(epoch, messages.ReasonNeedsApproval),
-			1, []string{"needs_machine_auth", "so it is", Remedy(messages.ReasonNeedsApproval)}},
+			1, []string{"needs_machine_auth", "so it is", messages.ReasonNeedsApproval.Remedy()}},
 		{"socket locked", messages.ConnectingTailnet, 0, down(epoch, messages.ReasonPermissionDenied),
-			1, []string{"permission_denied", Remedy(messages.ReasonPermissionDenied)}},
+			1, []string{"permission_denied", messages.ReasonPermissionDenied.Remedy()}},
 		{"nobody ever looked", messages.ConnectingTailnet, time.Minute, messages.Ticked{},
-			1, []string{"1m0s", "not_polled", Remedy(messages.ReasonNotPolled)}},
+			1, []string{"1m0s", "not_polled", messages.ReasonNotPolled.Remedy()}},
 		{"never logged in", messages.ConnectingTailnet, time.Minute, down(epoch.Add(time.Minute), messages.ReasonNeedsLogin),
-			1, []string{"1m0s", "needs_login", Remedy(messages.ReasonNeedsLogin)}},
+			1, []string{"1m0s", "needs_login", messages.ReasonNeedsLogin.Remedy()}},
 		{"signal before anything", messages.Initializing, 0, sigterm, 0, []string{"SIGTERM", "initializing"}},
 		{"signal while connecting", messages.ConnectingTailnet, 0, sigterm, 0, []string{"SIGTERM", "connecting_tailnet"}},
 		{"signal at the end of the budget", messages.ConnectingTailnet, time.Minute, sigterm, 0, []string{"SIGTERM"}},
@@ -249,17 +214,5 @@ func TestHopelessReasonsDoNotStopARunningService(t *testing.T) {
 				t.Errorf("%s in %s: %s, want degraded", r, p, got)
 			}
 		}
-	}
-}
-
-func TestEveryReasonHasOneRemedy(t *testing.T) {
-	for _, r := range messages.Reasons {
-		s := Remedy(r)
-		if !strings.HasSuffix(s, ".") || strings.Contains(strings.TrimSuffix(s, "."), ". ") {
-			t.Errorf("the remedy for %s is not one sentence: %q", r, s)
-		}
-	}
-	if len(remedies) != len(messages.Reasons) {
-		t.Errorf("%d remedies for %d reasons", len(remedies), len(messages.Reasons))
 	}
 }
