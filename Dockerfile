@@ -2,23 +2,20 @@
 
 # Base images are arguments, so that a builder without a registry can bring its
 # own: --build-arg BUILDER=localhost/golang
-ARG BUILDER=golang:1.26-bookworm
+ARG BUILDER=golang:1.26.6-bookworm
 
 FROM --platform=$BUILDPLATFORM ${BUILDER} AS build
 ARG TARGETOS=linux
 ARG TARGETARCH
 ARG VERSION=dev
+ARG REVISION=unknown
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod \
     go mod download
 COPY . .
-# The same sources give the same bytes: no paths, no VCS stamp, no clock.
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
-    go build -trimpath -buildvcs=false -tags ts_omit_debugeventbus \
-      -ldflags "-s -w -buildid= -X main.version=${VERSION}" \
-      -o /out/anthropic-oauth-proxy ./cmd/anthropic-oauth-proxy
+    GOOS=${TARGETOS} GOARCH=${TARGETARCH} .ci/build /out/anthropic-oauth-proxy
 
 FROM scratch
 ARG VERSION=dev

@@ -7,7 +7,7 @@
 
 BINARY  := anthropic-oauth-proxy
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 MODULES := . test test/k8s
 CACHE   := $(CURDIR)/.cache
 COUNT   ?= 1
@@ -22,7 +22,7 @@ run: build ## start the proxy on 127.0.0.1:8080, admin pages on 127.0.0.1:9090
 	./$(BINARY)
 
 build: ## build the static binary and check that it stays under 15 MB
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/$(BINARY)
+	VERSION=$(VERSION) REVISION=$(REVISION) .ci/build $(BINARY)
 	@$(MAKE) --no-print-directory check-size
 
 check-size:
@@ -42,12 +42,13 @@ tools:
 	go build -o $(CACHE)/staticcheck honnef.co/go/tools/cmd/staticcheck
 	cd test/k8s && go build -o $(CACHE)/actionlint github.com/rhysd/actionlint/cmd/actionlint
 
-lint: tools ## gofmt, vet, staticcheck, actionlint, shellcheck
+lint: tools ## gofmt, vet, staticcheck, actionlint, shellcheck, pinned actions
 	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "run gofmt on: $$bad"; exit 1; }
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && go vet ./... && $(CACHE)/staticcheck ./...) || exit 1; done
 	@cd test/k8s && go vet -tags cluster ./cluster/... && $(CACHE)/staticcheck -tags cluster ./cluster/...
 	$(CACHE)/actionlint
-	shellcheck k8s/preflight k8s/verify test/k8s/cluster/images .ci/run .ci/deps
+	.ci/check-actions
+	shellcheck k8s/preflight k8s/verify test/k8s/cluster/images .ci/*
 
 test-clients: ## only the SDKs, the claude command and the black-box tests
 	cd test && go test -race -count=$(COUNT) ./clients/...
@@ -79,8 +80,8 @@ bench: build ## CPU, memory and latency beside nginx, HAProxy and others
 	cd test && go run ./bench $(BENCH)
 
 image: ## the container image, with docker or buildah
-	@if command -v docker >/dev/null && docker info >/dev/null 2>&1; then docker build --build-arg VERSION=$(VERSION) -t $(BINARY):$(VERSION) .; \
-	else buildah bud --layers --build-arg VERSION=$(VERSION) -t $(BINARY):$(VERSION) .; fi
+	@if command -v docker >/dev/null && docker info >/dev/null 2>&1; then docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(BINARY):$(VERSION) .; \
+	else buildah bud --layers --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(BINARY):$(VERSION) .; fi
 
 clean:
 	rm -rf $(BINARY) $(CACHE)

@@ -18,8 +18,8 @@ const (
 	exitUsage  = 2
 )
 
-// version is stamped by the build (-ldflags "-X main.version=…").
-var version = "dev"
+// version and revision are stamped by .ci/build (-ldflags "-X main.version=…").
+var version, revision = "dev", ""
 
 const usage = `anthropic-oauth-proxy: Claude clients on a tailnet, to the Claude API
 
@@ -110,7 +110,11 @@ func checkConfig(c config.Config, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
+// commit names the sources: as .ci/build stamped it, else as a plain go build did.
 func commit() string {
+	if revision != "" {
+		return revision
+	}
 	info, _ := debug.ReadBuildInfo()
 	if info != nil {
 		for _, s := range info.Settings {

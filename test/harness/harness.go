@@ -45,9 +45,8 @@ func Build(dir string) (string, error) {
 		return "", fmt.Errorf("find the service's module: %w", err)
 	}
 	path := filepath.Join(dir, "anthropic-oauth-proxy")
-	// In its own module, so that it gets the versions that it is released with.
-	cmd := exec.Command("go", "build", "-C", strings.TrimSpace(string(root)), "-trimpath", "-o", path, "./cmd/anthropic-oauth-proxy")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	// By the one recipe, in its own module: what is tested is what is released.
+	cmd := exec.Command(filepath.Join(strings.TrimSpace(string(root)), ".ci/build"), path)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the service: %w\n%s", err, out)
 	}

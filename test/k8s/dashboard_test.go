@@ -62,7 +62,7 @@ type proxy struct{ binary, data, admin string }
 func startProxy(t *testing.T) proxy {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "anthropic-oauth-proxy")
-	build := exec.Command("go", "build", "-C", repository, "-o", binary, "./cmd/anthropic-oauth-proxy")
+	build := exec.Command(repository+"/.ci/build", binary)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build proxy: %v\n%s", err, out)
 	}

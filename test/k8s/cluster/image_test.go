@@ -45,6 +45,32 @@ func TestImage(t *testing.T) {
 	t.Logf("%d bytes in %q", size, files)
 }
 
+// The same commit is the same image: the manifest names every part by digest.
+func TestImageIsReproducible(t *testing.T) {
+	manifest := func(archive string) (text string) {
+		file, err := os.Open(filepath.Join(os.Getenv("CLUSTER_IMAGES"), archive))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		for name, content := range entries(t, file) {
+			if name == "manifest.json" {
+				data, err := io.ReadAll(content)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text = string(data)
+			}
+		}
+		return text
+	}
+	first, second := manifest("proxy.tar"), manifest("again/proxy.tar")
+	t.Log(first)
+	if first == "" || first != second {
+		t.Errorf("two builds of one commit differ:\n%s\n%s", first, second)
+	}
+}
+
 func checkImageConfig(t *testing.T, content io.Reader) {
 	var image struct {
 		Config struct {
@@ -66,7 +92,7 @@ func checkImageConfig(t *testing.T, content io.Reader) {
 			t.Errorf("port %s is not exposed", port)
 		}
 	}
-	if c.Labels["org.opencontainers.image.version"] != "test" {
+	if c.Labels["org.opencontainers.image.version"] != "test" || len(c.Labels["org.opencontainers.image.revision"]) != 40 {
 		t.Errorf("labels: %v", c.Labels)
 	}
 }

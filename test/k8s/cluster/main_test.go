@@ -59,6 +59,9 @@ func run(m *testing.M) (int, error) {
 	if err := command("./images", images); err != nil {
 		return 1, fmt.Errorf("build images: %w", err)
 	}
+	if err := command("./images", filepath.Join(images, "again"), "proxy"); err != nil {
+		return 1, fmt.Errorf("build image again: %w", err)
+	}
 	os.Setenv("CLUSTER_IMAGES", images)
 	if !own {
 		return m.Run(), nil
