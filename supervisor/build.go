@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -17,9 +16,9 @@ import (
 	"anthropic-oauth-proxy/internal/admission"
 	"anthropic-oauth-proxy/internal/callers"
 	"anthropic-oauth-proxy/internal/config"
+	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/lifecycle"
 	"anthropic-oauth-proxy/internal/proxy"
-	"anthropic-oauth-proxy/internal/socket"
 	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/internal/upstream"
 	"anthropic-oauth-proxy/messages"
@@ -71,17 +70,10 @@ func Build(c config.Config, o Options) (*System, error) {
 		Local:    map[string]http.Handler{"/health": pages.Health(), "/metrics": pages.Metrics()},
 		Identify: s.sidecar.identify,
 	})
-	s.edge = edgeServer(handler, s.sidecar.connContext, o)
-	s.edgeSocket = socket.New(c.Proxy.ListenAddr, s.gate.Capacity()+spareConns)
-	s.edgeSocket.Dress = proxy.NewConn
-	s.edge.ConnState = func(c net.Conn, state http.ConnState) {
-		proxy.ConnState(c, state)
-		s.edgeSocket.ConnState(c, state)
-	}
-	s.admin = adminServer(pages.Mux(), o)
-	s.adminSock = socket.New(c.Proxy.AdminAddr, spareConns)
-	s.admin.ConnState = s.adminSock.ConnState
-	addr, err := s.adminSock.Bind()
+	doors := edge.NewMetrics(m.Registry)
+	s.edge = edge.NewPlain(handler, edge.Options{Addr: c.Proxy.ListenAddr, MaxConns: s.gate.Capacity() + edge.SpareConns, Log: o.Log, Metrics: doors})
+	s.admin = edge.NewAdmin(pages.Mux(), edge.Options{Addr: c.Proxy.AdminAddr, Log: o.Log, Metrics: doors})
+	addr, err := s.admin.Bind()
 	if err != nil {
 		s.pool.Close()
 		return nil, fmt.Errorf("open admin port: %w; another program may use it: choose another proxy.admin_addr", err)
@@ -95,8 +87,8 @@ func Build(c config.Config, o Options) (*System, error) {
 	s.root.Add(domain("control",
 		conductor.New(s.events.Messages(), s.desired, s.state, machine, o.Log, conductor.Options{Hostname: s.sidecar.hostname}),
 		drain.New(s.events, s.desired, streams{s.gate}, o.Log)))
-	s.root.Add(domain("edge", listener.New(s.events, s.desired, s.edgeSocket, s.edge, o.Log)))
-	s.root.Add(domain("admin", metrics.New(s.adminSock, s.admin)))
+	s.root.Add(domain("edge", listener.New(s.events, s.desired, s.edge, o.Log)))
+	s.root.Add(domain("admin", metrics.New(s.admin)))
 	if s.sidecar.api != nil {
 		s.root.Add(domain("tailnet", tailnet.New(s.events, s.sidecar.api, s.sidecar.watch, o.Log)))
 	}
@@ -131,64 +123,8 @@ func newSidecar(c config.Tailscale) sidecar {
 	return s
 }
 
-func (s sidecar) connContext(ctx context.Context, c net.Conn) context.Context {
-	ctx = proxy.ConnContext(ctx, c)
-	if s.callers != nil {
-		ctx = s.callers.ConnContext(ctx, c)
-	}
-	return ctx
-}
-
 func (s sidecar) close() {
 	if s.api != nil {
 		s.api.Close()
-	}
-}
-
-const (
-	// spareConns is the room for connections without a request, beside those
-	// that the gate lets in or keeps waiting.
-	spareConns = 1024
-
-	headerBytes       = 64 << 10
-	headerSlop        = 4 << 10 // net/http adds it to the limit
-	readHeaderTimeout = 10 * time.Second
-	keepAlive         = 3 * time.Minute
-
-	// What one client's unread upload may make us hold, per stream and per
-	// connection, over HTTP/2. The connection's window has room for all of its
-	// streams: uploads that wait in line must not hold up those that run.
-	inboundStreamWindow = 64 << 10
-	inboundConnWindow   = inboundStreams * inboundStreamWindow
-	inboundStreams      = 250
-)
-
-// edgeServer is the data plane's server. It has no clock over a body: the
-// handler keeps rolling ones.
-func edgeServer(h http.Handler, connContext func(context.Context, net.Conn) context.Context, o Options) *http.Server {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
-		Handler: h, Protocols: &protocols,
-		DisableGeneralOptionsHandler: true, // OPTIONS * is the API's to answer
-		ReadHeaderTimeout:            readHeaderTimeout,
-		IdleTimeout:                  keepAlive,
-		MaxHeaderBytes:               headerBytes - headerSlop,
-		ConnContext:                  connContext,
-		ErrorLog:                     telemetry.StandardLog(o.Log, "edge"),
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams:          inboundStreams,
-			MaxReceiveBufferPerStream:     inboundStreamWindow,
-			MaxReceiveBufferPerConnection: inboundConnWindow,
-		},
-	}
-}
-
-func adminServer(h http.Handler, o Options) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readHeaderTimeout,
-		WriteTimeout: 30 * time.Second, IdleTimeout: keepAlive, MaxHeaderBytes: headerBytes - headerSlop,
-		ErrorLog: telemetry.StandardLog(o.Log, "admin"),
 	}
 }

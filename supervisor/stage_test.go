@@ -125,7 +125,7 @@ func build(t *testing.T, set setting) *stage {
 		t.Fatal(err)
 	}
 	s.system = system
-	addr, err := system.adminSock.Bind()
+	addr, err := system.admin.Bind()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func (s *stage) run() {
 func start(t *testing.T, set setting) *stage {
 	t.Helper()
 	s := build(t, set)
-	addr, err := s.system.edgeSocket.Bind()
+	addr, err := s.system.edge.Bind()
 	if err != nil {
 		t.Fatal(err)
 	}

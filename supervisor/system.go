@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -24,8 +23,8 @@ import (
 
 	"anthropic-oauth-proxy/internal/admission"
 	"anthropic-oauth-proxy/internal/config"
+	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/proxy"
-	"anthropic-oauth-proxy/internal/socket"
 	"anthropic-oauth-proxy/internal/upstream"
 	"anthropic-oauth-proxy/messages"
 )
@@ -40,9 +39,8 @@ type System struct {
 	pool    *upstream.Pool
 	sidecar sidecar
 
-	edge, admin           *http.Server
-	edgeSocket, adminSock *socket.Socket
-	root                  *suture.Supervisor
+	edge, admin *edge.Server
+	root        *suture.Supervisor
 }
 
 // Options are what the program, and tests, may choose.
@@ -105,22 +103,19 @@ func (s *System) hangUp() {
 	if err := shutDown(s.edge, farewell); err != nil {
 		s.log.Warn().Str("event", "hang_up").AnErr("error", err).Msg("connections were cut")
 	}
-	s.edgeSocket.Close()
 }
 
 // release frees what Build created and Run did not.
 func (s *System) release() {
 	_ = shutDown(s.admin, adminFarewell) // a probe that is cut will be repeated
-	s.adminSock.Close()
 	s.pool.Close()
 	s.sidecar.close()
 }
 
 // shutDown lets the answers in flight reach their clients, for a while.
-func shutDown(server *http.Server, patience time.Duration) error {
+func shutDown(server *edge.Server, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	defer server.Close()
 	return server.Shutdown(ctx)
 }
 

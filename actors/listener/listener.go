@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 
 	"github.com/rs/zerolog"
 
@@ -26,25 +25,24 @@ type Desire interface {
 	Await(ctx context.Context, holds func(messages.Desired) bool) (messages.Desired, error)
 }
 
-// Socket is the listening socket, which survives every Serve.
-type Socket interface {
+// Server is the proxy port, which survives every Serve.
+type Server interface {
 	Bind() (net.Addr, error)
 	Addr() string
-	Serve(ctx context.Context, server *http.Server) error
+	Serve(ctx context.Context) error
 }
 
 // Actor is the listener, a suture service. One Serve runs at a time.
 type Actor struct {
 	facts  Sender
 	want   Desire
-	socket Socket
-	server *http.Server
+	server Server
 	log    zerolog.Logger
 }
 
 // New makes the actor and starts nothing.
-func New(facts Sender, want Desire, socket Socket, server *http.Server, log zerolog.Logger) *Actor {
-	return &Actor{facts: facts, want: want, socket: socket, server: server, log: log}
+func New(facts Sender, want Desire, server Server, log zerolog.Logger) *Actor {
+	return &Actor{facts: facts, want: want, server: server, log: log}
 }
 
 // String names the service in logs and metrics.
@@ -56,9 +54,9 @@ func (a *Actor) Serve(ctx context.Context) error {
 	if _, err := a.want.Await(ctx, func(d messages.Desired) bool { return d.Listen }); err != nil {
 		return err
 	}
-	addr, err := a.socket.Bind()
+	addr, err := a.server.Bind()
 	if err != nil {
-		if serr := a.facts.Send(ctx, messages.ListenerFailed{Addr: a.socket.Addr(), Err: reason(err)}); serr != nil {
+		if serr := a.facts.Send(ctx, messages.ListenerFailed{Addr: a.server.Addr(), Err: reason(err)}); serr != nil {
 			return serr
 		}
 		return err
@@ -67,7 +65,7 @@ func (a *Actor) Serve(ctx context.Context) error {
 	if err := a.facts.Send(ctx, messages.ListenerReady{Addr: addr.String()}); err != nil {
 		return err
 	}
-	return a.socket.Serve(ctx, a.server)
+	return a.server.Serve(ctx)
 }
 
 // reason is the system's own word: the fact names the address already.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -41,7 +40,7 @@ func (p *port) Bind() (net.Addr, error) {
 	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}, nil
 }
 
-func (p *port) Serve(ctx context.Context, _ *http.Server) error {
+func (p *port) Serve(ctx context.Context) error {
 	p.served++
 	select {
 	case <-ctx.Done():
@@ -68,7 +67,7 @@ func play(t *testing.T, room int, run func(*stage)) {
 			t: t, port: &port{broken: make(chan struct{})},
 			want: messages.NewLatest(messages.Desired{}), facts: messages.NewMailbox[messages.Event](room),
 		}
-		s.actor = New(s.facts, s.want, s.port, &http.Server{}, zerolog.New(&s.log))
+		s.actor = New(s.facts, s.want, s.port, zerolog.New(&s.log))
 		run(s)
 	})
 }

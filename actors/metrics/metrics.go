@@ -5,30 +5,22 @@
 // The package remembers nothing, so it has nothing stale to tell.
 package metrics
 
-import (
-	"context"
-	"net/http"
-)
+import "context"
 
-// Socket is the admin socket, which survives every Serve.
-type Socket interface {
-	Serve(ctx context.Context, server *http.Server) error
+// Server is the admin port, which survives every Serve.
+type Server interface {
+	Serve(ctx context.Context) error
 }
 
 // Actor serves the admin port, a suture service. One Serve runs at a time.
-type Actor struct {
-	socket Socket
-	server *http.Server
-}
+type Actor struct{ server Server }
 
-// New makes the actor and starts nothing. The socket is bound already: it is
-// the first to open and the last to close.
-func New(socket Socket, server *http.Server) *Actor {
-	return &Actor{socket: socket, server: server}
-}
+// New makes the actor and starts nothing. The port is bound already: it is the
+// first to open and the last to close.
+func New(server Server) *Actor { return &Actor{server: server} }
 
 // String names the service in logs and metrics.
 func (a *Actor) String() string { return "metrics" }
 
 // Serve answers until ctx ends.
-func (a *Actor) Serve(ctx context.Context) error { return a.socket.Serve(ctx, a.server) }
+func (a *Actor) Serve(ctx context.Context) error { return a.server.Serve(ctx) }

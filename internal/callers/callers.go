@@ -12,13 +12,14 @@ package callers
 import (
 	"context"
 	"errors"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"tailscale.com/client/local"
 	"tailscale.com/client/tailscale/apitype"
+
+	"anthropic-oauth-proxy/internal/edge"
 )
 
 // Budget is the longest that a request waits to learn its caller's name. The
@@ -51,11 +52,8 @@ type Identifier struct {
 // New makes an identifier that asks who.
 func New(who Whoser) *Identifier { return &Identifier{who: who} }
 
-// connKey finds the connection's memory in a request's context.
-type connKey struct{}
-
-// memory is what is known of one connection; it dies with the connection's
-// context, so there is nothing to evict.
+// memory is what is known of one connection; it dies with the connection, so
+// there is nothing to evict.
 type memory struct {
 	mu     sync.Mutex
 	asked  bool
@@ -63,27 +61,18 @@ type memory struct {
 	found  bool
 }
 
-// ConnContext is for http.Server.ConnContext: it gives each connection a place
-// to remember its caller. It asks nothing.
-func (i *Identifier) ConnContext(ctx context.Context, _ net.Conn) context.Context {
-	if i == nil {
-		return ctx
-	}
-	return context.WithValue(ctx, connKey{}, &memory{})
-}
-
 // Lookup names the caller at remoteAddr, an "ip:port". ctx is the request's,
-// from a server with ConnContext; without it nothing is asked. Call it for
+// from a server of package edge; without it nothing is asked. Call it for
 // proxied requests only, never for probes or scrapes. It blocks for [Budget]
 // at most, and for nothing once the caller is known.
 func (i *Identifier) Lookup(ctx context.Context, remoteAddr string) (Caller, bool) {
 	if i == nil {
 		return Caller{}, false
 	}
-	m, ok := ctx.Value(connKey{}).(*memory)
+	m := edge.Memory[memory](ctx)
 	// Requests of one HTTP/2 connection run side by side: the second one does
 	// not wait for the first one's answer.
-	if !ok || !m.mu.TryLock() {
+	if m == nil || !m.mu.TryLock() {
 		return Caller{}, false
 	}
 	defer m.mu.Unlock()

@@ -12,6 +12,8 @@ import (
 	"tailscale.com/client/local"
 	"tailscale.com/client/tailscale/apitype"
 	"tailscale.com/tailcfg"
+
+	"anthropic-oauth-proxy/internal/edge"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -70,7 +72,7 @@ func TestLookup(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				id := New(tc.who)
-				conn := id.ConnContext(t.Context(), nil)
+				conn := edge.WithConn(t.Context(), new(edge.Conn))
 				for i, p := range tc.phases {
 					time.Sleep(p.pause)
 					began := time.Now()
@@ -101,12 +103,12 @@ func TestOneQuestionAtATimeAndNobodyQueues(t *testing.T) {
 		id := New(who)
 		first := make(chan bool)
 		go func() {
-			_, found := id.Lookup(id.ConnContext(t.Context(), nil), addr)
+			_, found := id.Lookup(edge.WithConn(t.Context(), new(edge.Conn)), addr)
 			first <- found
 		}()
 		synctest.Wait()
 		began := time.Now()
-		other := id.ConnContext(t.Context(), nil)
+		other := edge.WithConn(t.Context(), new(edge.Conn))
 		for range 50 {
 			if _, found := id.Lookup(other, addr); found {
 				t.Fatal("found while a question was in flight")
@@ -130,7 +132,7 @@ func TestOneQuestionAtATimeAndNobodyQueues(t *testing.T) {
 func TestRequestsOfOneConnectionDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		id := New(&fakeWho{takes: 100 * time.Millisecond})
-		conn := id.ConnContext(t.Context(), nil)
+		conn := edge.WithConn(t.Context(), new(edge.Conn))
 		done := make(chan struct{})
 		go func() { defer close(done); id.Lookup(conn, addr) }()
 		synctest.Wait()
@@ -145,7 +147,7 @@ func TestRequestsOfOneConnectionDoNotWaitForEachOther(t *testing.T) {
 
 func TestOffAndUnwired(t *testing.T) {
 	var off *Identifier
-	if _, found := off.Lookup(off.ConnContext(t.Context(), nil), addr); found {
+	if _, found := off.Lookup(edge.WithConn(t.Context(), new(edge.Conn)), addr); found {
 		t.Error("switched off, yet found")
 	}
 	who := &fakeWho{}

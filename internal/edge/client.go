@@ -52,6 +52,10 @@ type Request struct {
 	Trailer http.Header
 	// Body is nil without content.
 	Body Body
+	// Refusal, when not nil, says that the head breaks the rules of HTTP. The
+	// handler answers it with an error, before it looks at anything else of the
+	// request, which may be empty; the connection closes behind the answer.
+	Refusal *Refusal
 }
 
 // Body is a request's content as it arrives. One goroutine at a time reads it.
@@ -65,8 +69,9 @@ type Body interface {
 // Head is the head of an answer.
 type Head struct {
 	Status int
-	// Header has the end-to-end fields with canonical keys, nothing is added to
-	// them but the framing of the client's own protocol.
+	// Header has the end-to-end fields with canonical keys. Nothing is added to
+	// them but the framing of the client's own protocol, and a Content-Length
+	// among them does not count.
 	Header http.Header
 	// ContentLength is the length of the content, -1 when unknown.
 	ContentLength int64
@@ -89,7 +94,9 @@ type Client interface {
 	// HungUp reports whether the client has closed its side, however much of
 	// its request stands unread before that end.
 	HungUp() bool
-	// Interim sends a 1xx answer, to who can take one.
+	// Interim sends a 1xx answer, to who can take one: not to HTTP/1.0, not 101,
+	// and not behind the final head. A client that does not take it within a
+	// second is cut.
 	Interim(status int, h http.Header) error
 	// Respond sets the head of the answer. It goes out with the first bytes of
 	// the content or by itself with Flush, in one write.
@@ -99,7 +106,9 @@ type Client interface {
 	// Flush sends what waits to be sent.
 	Flush() error
 	// Finish ends a complete answer, with its trailers. An exchange whose
-	// handler returns without it is aborted.
+	// handler returns without it is aborted. What is left of the request's body
+	// is never taken for the next request: its connection closes, slowly, so
+	// that the answer is not lost in a reset.
 	Finish(trailer http.Header) error
 	// SetWriteDeadline bounds every write from now on. Any goroutine may call
 	// it; a time in the past ends a write that waits, with [ErrStalled].

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -201,4 +202,11 @@ func bodyError(err error) error {
 		return errClientGone
 	}
 	return errMalformed
+}
+
+// isNetError tells the failures of a connection from those of a parser.
+func isNetError(err error) bool {
+	var ne net.Error
+	var op *net.OpError
+	return errors.As(err, &ne) || errors.As(err, &op) || errors.Is(err, net.ErrClosed)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"anthropic-oauth-proxy/internal/admission"
+	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/upstream"
 )
@@ -128,7 +129,7 @@ func (x *exchange) enter() error {
 	if err := x.catchUp(); err != nil {
 		return err
 	}
-	if hungUp(x.r.Context()) {
+	if edge.HungUp(x.r.Context()) {
 		return errClientGone
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"anthropic-oauth-proxy/internal/admission"
+	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/upstream"
 )
@@ -81,8 +82,8 @@ func New(o Options) *Handler {
 // http.ErrAbortHandler to break a connection whose answer cannot be completed.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to, ok := target(r)
-	single := oneLength(r.Context(), r)
-	if local := h.Local[pathOf(to)]; ok && local != nil {
+	single := edge.OneLength(r)
+	if local := h.Local[pathOf(to)]; ok && single && local != nil {
 		local.ServeHTTP(w, r)
 		return
 	}

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"anthropic-oauth-proxy/internal/admission"
+	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/internal/upstream"
@@ -53,7 +54,7 @@ type rig struct {
 	t       testing.TB
 	handler *Handler
 	pool    *upstream.Pool
-	server  *http.Server
+	server  *edge.Server
 	addr    string
 	reach   func() (net.Conn, error) // dials the proxy
 	wait    time.Duration
@@ -93,20 +94,15 @@ func newRig(t testing.TB, o options) *rig {
 		r.wait = 24 * time.Hour
 	}
 	ln := r.listen(o.pipes)
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	r.server = &http.Server{
-		Handler: r.handler, Protocols: &protocols, DisableGeneralOptionsHandler: true, ConnContext: ConnContext, ConnState: ConnState,
-		ErrorLog: telemetry.StandardLog(r.handler.Log, "edge"), ReadHeaderTimeout: patience,
-		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 250 * 64 << 10},
-	}
+	r.server = edge.NewPlain(r.handler, edge.Options{Log: r.handler.Log})
+	serving, stop := context.WithCancel(context.Background())
 	served := make(chan struct{})
-	go func() { defer close(served); _ = r.server.Serve(dressed{ln}) }()
+	go func() { defer close(served); _ = r.server.ServeListener(serving, ln) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		_ = r.server.Close()
+		r.server.Close()
+		stop()
 		<-served
 		r.handler.Gate.Close()
 		select {

@@ -1,9 +1,4 @@
-package socket
-
-import (
-	"net"
-	"net/http"
-)
+package edge
 
 // slots bound the connections that are open at once, so that clients which
 // connect and say nothing cannot take all memory. Above the bound, dials wait
@@ -21,11 +16,3 @@ func (s slots) take(done <-chan struct{}) bool {
 }
 
 func (s slots) give() { <-s }
-
-// ConnState frees the place of a connection that has ended. It is for the
-// http.Server.ConnState of every server that the socket serves.
-func (s *Socket) ConnState(_ net.Conn, state http.ConnState) {
-	if state == http.StateClosed || state == http.StateHijacked {
-		s.slots.give()
-	}
-}

@@ -1,8 +1,7 @@
-package socket
+package edge
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -14,28 +13,14 @@ import (
 // one too many is served as soon as another ends, over HTTP/1.1 and HTTP/2.
 func TestConnectionsAreBounded(t *testing.T) {
 	const places = 2
-	s := New("127.0.0.1:0", places)
+	s := NewPlain(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "served") }),
+		Options{Addr: "127.0.0.1:0", MaxConns: places})
+	t.Cleanup(s.Close)
 	addr, err := s.Bind()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{
-		Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "served") }),
-		Protocols: &protocols, ConnState: s.ConnState,
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, server) }()
-	defer func() {
-		cancel()
-		<-done
-		_ = server.Close()
-		s.Close()
-	}()
-
+	serve(t, s)
 	dial := func() net.Conn {
 		c, err := net.Dial("tcp", addr.String())
 		if err != nil {
@@ -71,8 +56,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	third := dial()
 	answer := make(chan string, 1)
 	go func() { answer <- ask(third) }()
-	if len(s.slots) != places {
-		t.Fatalf("%d places are taken, want %d", len(s.slots), places)
+	if len(s.socket.slots) != places {
+		t.Fatalf("%d places are taken, want %d", len(s.socket.slots), places)
 	}
 	select {
 	case got := <-answer:

@@ -1,4 +1,4 @@
-package socket
+package edge
 
 import (
 	"context"
@@ -20,9 +20,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 10 * time.Second
 
 // bound opens a socket on a free port of the loopback.
-func bound(t *testing.T) (*Socket, string) {
+func bound(t *testing.T) (*Server, string) {
 	t.Helper()
-	s := New("127.0.0.1:0", 1024)
+	s := NewPlain(hello, Options{Addr: "127.0.0.1:0"})
 	t.Cleanup(s.Close)
 	addr, err := s.Bind()
 	if err != nil {
@@ -31,22 +31,15 @@ func bound(t *testing.T) (*Socket, string) {
 	return s, addr.String()
 }
 
-// hello is a server that greets, closed with the test.
-func hello(t *testing.T) *http.Server {
-	t.Helper()
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "hello")
-	})}
-	t.Cleanup(func() { _ = server.Close() })
-	return server
-}
+// hello greets.
+var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })
 
 // serve runs one Serve and returns what ends it.
-func serve(t *testing.T, s *Socket, server *http.Server) (end func() error) {
+func serve(t *testing.T, s *Server) (end func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, server) }()
+	go func() { done <- s.Serve(ctx) }()
 	var once sync.Once
 	var err error
 	end = func() error {
@@ -78,7 +71,6 @@ func ask(c net.Conn) (string, error) {
 
 func TestDialsBetweenLeasesWait(t *testing.T) {
 	s, addr := bound(t)
-	server := hello(t)
 
 	// Before the first lease, the socket is bound and takes no one.
 	first, err := net.Dial("tcp", addr)
@@ -86,7 +78,7 @@ func TestDialsBetweenLeasesWait(t *testing.T) {
 		t.Fatalf("before the first lease: %v", err)
 	}
 	defer first.Close()
-	end := serve(t, s, server)
+	end := serve(t, s)
 	if got, err := ask(first); err != nil || !strings.HasSuffix(got, "hello") {
 		t.Fatalf("the dial before the first lease got %q, %v", got, err)
 	}
@@ -101,7 +93,7 @@ func TestDialsBetweenLeasesWait(t *testing.T) {
 	}
 	defer waiting.Close()
 
-	serve(t, s, server)
+	serve(t, s)
 	if got, err := ask(waiting); err != nil || !strings.HasSuffix(got, "hello") {
 		t.Fatalf("the dial between two leases got %q, %v", got, err)
 	}
@@ -110,7 +102,7 @@ func TestDialsBetweenLeasesWait(t *testing.T) {
 // A connection belongs to the server: it answers on, whoever leases.
 func TestConnectionsOutliveTheLease(t *testing.T) {
 	s, addr := bound(t)
-	end := serve(t, s, hello(t))
+	end := serve(t, s)
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +126,6 @@ func TestConnectionsOutliveTheLease(t *testing.T) {
 // However often the socket changes hands, every client is answered.
 func TestNobodyIsLostWhileLeasesChange(t *testing.T) {
 	s, addr := bound(t)
-	server := hello(t)
 	const clients, each = 8, 60
 	served := make(chan struct{}, clients*each)
 	var asking sync.WaitGroup
@@ -153,7 +144,7 @@ func TestNobodyIsLostWhileLeasesChange(t *testing.T) {
 	go func() { asking.Wait(); close(answered) }()
 	leases := 0
 	for over := false; !over; leases++ {
-		end := serve(t, s, server)
+		end := serve(t, s)
 		select {
 		case <-answered:
 			over = true
@@ -182,7 +173,7 @@ func TestNoConnectionIsLostInTheMomentOfTheEnd(t *testing.T) {
 		if err := ln.(*net.TCPListener).SetDeadline(time.Time{}); err != nil {
 			t.Fatal(err)
 		}
-		l := &lease{TCPListener: ln.(*net.TCPListener), done: make(chan struct{})}
+		l := &lease{TCPListener: ln.(*net.TCPListener), slots: make(slots, 2), done: make(chan struct{})}
 		c, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -218,13 +209,13 @@ func TestBindErrors(t *testing.T) {
 		{"no port", "127.0.0.1", "missing port"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := New(tc.addr, 1024)
+			s := NewPlain(hello, Options{Addr: tc.addr})
 			defer s.Close()
 			_, err := s.Bind()
 			if err == nil || !strings.HasPrefix(err.Error(), "listen on "+tc.addr+": ") || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("Bind says %v, want the address and %q", err, tc.want)
 			}
-			if err := s.Serve(t.Context(), hello(t)); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if err := s.Serve(t.Context()); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("Serve says %v, want %q", err, tc.want)
 			}
 		})
@@ -234,7 +225,7 @@ func TestBindErrors(t *testing.T) {
 // A bind that failed can be tried again: nothing is remembered of it.
 func TestBindAfterTheAddressIsFree(t *testing.T) {
 	holder, addr := bound(t)
-	s := New(addr, 1024)
+	s := NewPlain(hello, Options{Addr: addr})
 	defer s.Close()
 	if _, err := s.Bind(); err == nil {
 		t.Fatal("two sockets on one address")
@@ -250,21 +241,14 @@ func TestBindAfterTheAddressIsFree(t *testing.T) {
 
 func TestCloseIsForGood(t *testing.T) {
 	s, addr := bound(t)
-	server := hello(t)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(t.Context(), server) }()
+	end := serve(t, s)
 	if _, err := greet(addr); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
 	s.Close()
-	select {
-	case err := <-done:
-		if !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Serve returned %v when the socket was closed", err)
-		}
-	case <-time.After(patience):
-		t.Fatal("Serve goes on without a socket")
+	if err := end(); !errors.Is(err, context.Canceled) {
+		t.Errorf("Serve returned %v", err)
 	}
 	if _, err := s.Bind(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Bind after Close says %v", err)
@@ -281,15 +265,14 @@ func TestServeOfAServerThatWasShutDownWaits(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, _ := bound(t)
-				server := hello(t)
 				ctx, cancel := context.WithCancel(t.Context())
 				if when == "before" {
-					_ = server.Shutdown(ctx)
+					_ = s.Shutdown(ctx)
 				}
 				done := make(chan error, 1)
-				go func() { done <- s.Serve(ctx, server) }()
+				go func() { done <- s.Serve(ctx) }()
 				if when == "during" {
-					_ = server.Shutdown(ctx)
+					_ = s.Shutdown(ctx)
 				}
 				synctest.Wait()
 				select {

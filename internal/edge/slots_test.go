@@ -1,4 +1,4 @@
-package socket
+package edge
 
 import (
 	"bufio"
@@ -63,13 +63,12 @@ func TestEveryEndOfAConnectionGivesItsPlaceBack(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			const places = 3
-			s := New("127.0.0.1:0", places)
-			t.Cleanup(s.Close)
+			s := everything(t, places)
 			addr, err := s.Bind()
 			if err != nil {
 				t.Fatal(err)
 			}
-			serve(t, s, everything(t, s))
+			serve(t, s)
 			// More than there are places: none may be kept.
 			for range 2 * places {
 				c, err := net.Dial("tcp", addr.String())
@@ -95,42 +94,34 @@ func frame(t *testing.T, c net.Conn) {
 	}
 }
 
-// everything is a server of both protocols with the socket's bound.
-func everything(t *testing.T, s *Socket) *http.Server {
+// everything is a server that answers, and aborts where that is asked for.
+func everything(t *testing.T, places int) *Server {
 	t.Helper()
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{
-		Protocols: &protocols, ConnState: s.ConnState,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/abort" {
-				panic(http.ErrAbortHandler)
-			}
-			_, _ = io.WriteString(w, "served")
-		}),
-	}
+	s := NewPlain(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/abort" {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, "served")
+	}), Options{Addr: "127.0.0.1:0", MaxConns: places})
 	t.Cleanup(func() {
-		_ = server.Close()
+		s.Close()
 		// An HTTP/2 connection that broke the rules lingers after its goodbye.
-		for range cap(s.slots) {
-			s.slots <- struct{}{}
+		for range cap(s.socket.slots) {
+			s.socket.slots <- struct{}{}
 		}
 	})
-	return server
+	return s
 }
 
 // Leases come and go while connections do; in the end every place is free.
 func TestPlacesOutliveLeases(t *testing.T) {
-	s := New("127.0.0.1:0", 4)
-	t.Cleanup(s.Close)
+	s := everything(t, 4)
 	addr, err := s.Bind()
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := everything(t, s)
 	for range 50 {
-		end := serve(t, s, server)
+		end := serve(t, s)
 		if got, err := greet(addr.String()); err != nil || !strings.HasSuffix(got, "served") {
 			t.Fatalf("got %q, %v", got, err)
 		}
@@ -138,12 +129,12 @@ func TestPlacesOutliveLeases(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
+	if err := s.Shutdown(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for late := time.Now().Add(patience); len(s.slots) > 0; {
+	for late := time.Now().Add(patience); len(s.socket.slots) > 0; {
 		if time.Now().After(late) {
-			t.Fatalf("%d places are still taken", len(s.slots))
+			t.Fatalf("%d places are still taken", len(s.socket.slots))
 		}
 	}
 }

@@ -1,7 +1,8 @@
-package proxy
+package edge
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -9,17 +10,6 @@ import (
 	"testing"
 	"time"
 )
-
-// dressed makes every connection of a listener a Conn.
-type dressed struct{ net.Listener }
-
-func (d dressed) Accept() (net.Conn, error) {
-	c, err := d.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return NewConn(c), nil
-}
 
 // TestRequestsHaveOneLength speaks to a server in the packets of each case and
 // looks at what it says of each request.
@@ -52,18 +42,18 @@ func TestRequestsHaveOneLength(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			server := &http.Server{ConnContext: ConnContext, ConnState: ConnState,
-				Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					said := "two"
-					if oneLength(r.Context(), r) {
-						said = "one"
-					}
-					_, _ = io.Copy(io.Discard, r.Body)
-					_, _ = io.WriteString(w, said)
-				})}
+			s := NewPlain(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				said := "two"
+				if OneLength(r) {
+					said = "one"
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				_, _ = io.WriteString(w, said)
+			}), Options{})
+			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
-			go func() { done <- server.Serve(dressed{ln}) }()
-			defer func() { _ = server.Close(); <-done }()
+			go func() { done <- s.ServeListener(ctx, ln) }()
+			defer func() { s.Close(); cancel(); <-done }()
 
 			client, err := net.Dial("tcp", ln.Addr().String())
 			if err != nil {

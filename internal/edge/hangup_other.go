@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package proxy
+package edge
 
 // hangUpEvents: these systems tell only when both sides are shut.
 const hangUpEvents = 0

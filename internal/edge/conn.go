@@ -1,0 +1,96 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Conn is a client's connection, the same from Accept to its end. Whoever
+// serves it closes it; its Close gives back its place among the connections
+// that may be open.
+type Conn struct {
+	net.Conn
+	heads    rawHeads
+	giveBack func()
+	once     sync.Once
+
+	mu       sync.Mutex
+	memories []any
+}
+
+func newConn(c net.Conn, giveBack func()) *Conn { return &Conn{Conn: c, giveBack: giveBack} }
+
+// Close closes the connection and frees its place. It may be called more than
+// once, from any goroutine.
+func (c *Conn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.giveBack)
+	return err
+}
+
+// Reset closes the connection so that its peer sees it break: what was sent
+// and not yet received is lost. A connection that is no TCP is just closed.
+func (c *Conn) Reset() error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	return c.Close()
+}
+
+// CloseWrite is the socket's own: half-closed, for a lingering close.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// SyscallConn is the socket's own.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return sc.SyscallConn()
+}
+
+// past is a deadline that ends whatever waits.
+var past = time.Unix(1, 0)
+
+// connKey finds the connection in a context.
+type connKey struct{}
+
+// WithConn gives a context the connection whose requests it is for. Servers do
+// it by themselves.
+func WithConn(ctx context.Context, c *Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+func connOf(ctx context.Context) *Conn {
+	c, _ := ctx.Value(connKey{}).(*Conn)
+	return c
+}
+
+// Memory is what the connection behind a request's context remembers as a T:
+// one value, made at the first call, that dies with the connection. Requests
+// of one HTTP/2 connection share it. It is nil without a connection.
+func Memory[T any](ctx context.Context) *T {
+	c := connOf(ctx)
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.memories {
+		if m, ok := m.(*T); ok {
+			return m
+		}
+	}
+	m := new(T)
+	c.memories = append(c.memories, m)
+	return m
+}
