@@ -2,10 +2,10 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -44,22 +44,29 @@ type verdict struct {
 	errorType ErrorType
 }
 
-const (
-	restartPause  = 1 // seconds: another pod, or the next one, is up soon
-	overloadPause = 5
+// The advice that own errors give. A request that may have been processed gets
+// none: whether to pay twice is the client's to decide.
+var (
+	soon  = apierror.Retry{After: 1}
+	later = apierror.Retry{After: 5}
+	never = apierror.Retry{Never: true}
 )
 
 // judge finds the verdict on err. Its messages are for the developer at the
 // other end, who may never have heard of this proxy.
 func judge(err error) verdict {
 	var ue *upstream.Error
+	var certificate *tls.CertificateVerificationError
 	switch {
-	case errors.Is(err, admission.ErrDraining), errors.Is(err, ErrDrained):
-		return verdict{apierror.Error{Status: 503, Type: apierror.Overloaded, RetryAfter: restartPause, Close: true,
-			Message: "The proxy in front of the Claude API is restarting. Try again in a moment."}, Refused, TypeDraining}
+	case errors.Is(err, admission.ErrDraining):
+		return verdict{apierror.Error{Status: 503, Type: apierror.API, Retry: soon, Close: true,
+			Message: "The proxy in front of the Claude API is restarting. The request was not processed. Try again in a moment."}, Refused, TypeDraining}
+	case errors.Is(err, ErrDrained):
+		return verdict{apierror.Error{Status: 503, Type: apierror.API, Close: true,
+			Message: "The proxy in front of the Claude API had to shut down before the API answered. The request may have been processed."}, Drained, TypeDraining}
 	case errors.Is(err, admission.ErrQueueTimeout), errors.Is(err, admission.ErrQueueFull):
-		return verdict{apierror.Error{Status: 503, Type: apierror.Overloaded, RetryAfter: overloadPause,
-			Message: "The proxy in front of the Claude API serves as many requests as it may. Try again later."}, Refused, TypeOverloaded}
+		return verdict{apierror.Error{Status: 503, Type: apierror.API, Retry: later,
+			Message: "The proxy in front of the Claude API serves as many requests as it may. The request was not processed. Try again later."}, Refused, TypeOverloaded}
 	case errors.Is(err, errTooLarge):
 		return verdict{apierror.Error{Status: 413, Type: apierror.TooLarge, Close: true,
 			Message: "The request body is larger than the proxy in front of the Claude API accepts (max_body_mib)."}, Refused, TypeTooLarge}
@@ -69,15 +76,21 @@ func judge(err error) verdict {
 	case errors.Is(err, errClientStalled):
 		return verdict{apierror.Error{Status: 408, Type: apierror.Timeout, Close: true,
 			Message: "The request body stopped coming before its end."}, IdleTimeout, TypeIdleTimeout}
-	case errors.Is(err, errHeaderTimeout), errors.Is(err, errAPIStalled), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return verdict{apierror.Error{Status: 504, Type: apierror.Timeout,
-			Message: "The Claude API did not answer the proxy in time."}, UpstreamError, TypeTimeout}
+	case errors.As(err, &certificate):
+		return verdict{apierror.Error{Status: 502, Type: apierror.API, Retry: never,
+			Message: "The proxy does not trust the certificate that it was shown for the Claude API."}, UpstreamError, TypeTLS}
 	case errors.As(err, &ue) && ue.TLS:
 		return verdict{apierror.Error{Status: 502, Type: apierror.API,
 			Message: "The proxy could not make a secure connection to the Claude API."}, UpstreamError, TypeTLS}
 	case errors.As(err, &ue) && ue.Dial:
 		return verdict{apierror.Error{Status: 502, Type: apierror.API,
 			Message: "The proxy could not connect to the Claude API."}, UpstreamError, TypeConnection}
+	case errors.Is(err, errHeaderTimeout), errors.Is(err, errAPIStalled):
+		return verdict{apierror.Error{Status: 504, Type: apierror.Timeout,
+			Message: "The Claude API did not answer the proxy in time. The request may have been processed."}, UpstreamError, TypeTimeout}
+	case errors.As(err, &ue) && ue.Stage != upstream.Sent:
+		return verdict{apierror.Error{Status: 503, Type: apierror.API, Retry: soon,
+			Message: "The Claude API did not take the request. The request was not processed. Try again in a moment."}, UpstreamError, TypeConnection}
 	}
 	return verdict{apierror.Error{Status: 502, Type: apierror.API,
 		Message: "The connection to the Claude API broke before it answered. The request may have been processed."}, UpstreamError, TypeConnection}
@@ -96,17 +109,6 @@ func badTarget(method string) verdict {
 var twoLengths = verdict{apierror.Error{Status: 400, Type: apierror.InvalidRequest, Close: true,
 	Message: "The request has both Transfer-Encoding and Content-Length, or was sent before the answer to the one before it."}, Refused, TypeInvalidRequest}
 
-// brokenStream is what a client hears of a stream that ends too early.
-func brokenStream(o Outcome) apierror.Error {
-	switch o {
-	case Drained:
-		return apierror.Error{Type: apierror.Overloaded, Message: "The proxy in front of the Claude API is shutting down and had to end this stream."}
-	case IdleTimeout:
-		return apierror.Error{Type: apierror.Timeout, Message: "The Claude API sent nothing for too long, so the proxy ended this stream."}
-	}
-	return apierror.Error{Type: apierror.API, Message: "The connection to the Claude API broke in the middle of this stream."}
-}
-
 // fail answers a request that got no answer from the API. A client that left
 // hears nothing.
 func (x *exchange) fail(err error) {
@@ -115,11 +117,7 @@ func (x *exchange) fail(err error) {
 		x.rec.outcome, x.rec.status = ClientGone, statusClientGone
 		panic(http.ErrAbortHandler)
 	}
-	v := judge(err)
-	if errors.Is(err, ErrDrained) {
-		v.outcome = Drained
-	}
-	x.refuse(v)
+	x.refuse(judge(err))
 }
 
 func (x *exchange) refuse(v verdict) {

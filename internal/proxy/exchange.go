@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"strconv"
@@ -145,14 +146,21 @@ func (x *exchange) identify() {
 }
 
 const (
+	// maxAttempts and retryPause are for a request that finds no connection, or
+	// that may be processed twice without harm.
 	maxAttempts = 3
 	retryPause  = 100 * time.Millisecond
+	// insistence bounds how long a request that the API provably did not process
+	// is offered again, after pauses that double up to longestPause.
+	insistence   = 10 * time.Second
+	longestPause = time.Second
 )
 
 // send asks the API, again where that is safe. The context that it returns
 // ends with the answer's stream.
 func (x *exchange) send() (context.Context, *upstream.Response, error) {
 	header := headers.Request(x.r.Header, x.h.Rules)
+	begun, wait := time.Now(), retryPause
 	for {
 		x.rec.attempts++
 		ctx, cancel := context.WithCancelCause(x.client)
@@ -163,14 +171,23 @@ func (x *exchange) send() (context.Context, *upstream.Response, error) {
 		}
 		reason := retryReason(x.r.Method, err, x.body.repeatable())
 		cancel(err)
-		if reason == "" || x.rec.attempts == maxAttempts || x.client.Err() != nil {
+		unprocessed := reason == retryDead || reason == retryRefused
+		switch {
+		case reason == "", x.client.Err() != nil:
+			return nil, nil, err
+		case unprocessed && time.Since(begun)+wait > insistence:
+			return nil, nil, err
+		case !unprocessed && x.rec.attempts >= maxAttempts:
 			return nil, nil, err
 		}
 		x.h.Metrics.retries[reason].Inc()
 		x.h.Log.Warn().Str("event", "retry").Str("request_id", x.rec.id).Str("reason", string(reason)).
 			Int("attempt", x.rec.attempts).Str("error", describe(err)).Msg("upstream attempt failed; trying again")
-		if err := pause(x.client, retryPause); err != nil {
+		if err := pause(x.client, wait); err != nil {
 			return nil, nil, err
+		}
+		if unprocessed {
+			wait = min(2*wait, longestPause)
 		}
 	}
 }
@@ -290,7 +307,10 @@ func retryReason(method string, err error, repeatable bool) repeat {
 	if !errors.As(err, &ue) || !repeatable || endedByUs(err) {
 		return ""
 	}
+	var certificate *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &certificate):
+		return "" // it will not change
 	case ue.Dial:
 		return retryConnect
 	case ue.Stage == upstream.Unsent:

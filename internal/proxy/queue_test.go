@@ -99,7 +99,7 @@ func TestNoQueue(t *testing.T) {
 	begin := time.Now()
 	c := r.dial()
 	c.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
-	if res, body := c.answer("GET"); res.StatusCode != 503 || !strings.Contains(body, "overloaded_error") {
+	if res, body := c.answer("GET"); res.StatusCode != 503 || !strings.Contains(body, "api_error") || res.Header.Get("X-Should-Retry") != "true" {
 		t.Errorf("status %d %s, want 503", res.StatusCode, body)
 	}
 	if took := time.Since(begin); took > patience/2 {

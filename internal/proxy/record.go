@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"anthropic-oauth-proxy/internal/proxy/sse"
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
@@ -36,7 +35,6 @@ type record struct {
 	responseBytes int64
 	credential    Credential
 	caller        Caller
-	boundary      sse.Boundary
 }
 
 // longestPath bounds what a log line tells of a path.

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -45,7 +44,7 @@ func (x *exchange) relay(ctx context.Context, res *upstream.Response) {
 		x.whole = res.ContentLength >= 0
 		return
 	}
-	x.breakOff(ctx, res, err)
+	x.breakOff(ctx, err)
 }
 
 func (x *exchange) writeHead(res *upstream.Response) {
@@ -124,7 +123,6 @@ func (x *exchange) writeChunk(p []byte) error {
 	x.rec.firstByte()
 	n, err := x.w.Write(p)
 	x.rec.responseBytes += int64(n)
-	_, _ = x.rec.boundary.Write(p[:n])
 	if err == nil {
 		err = x.rc.Flush()
 	}
@@ -155,28 +153,14 @@ func (x *exchange) writeTrailers(res *upstream.Response) {
 	}
 }
 
-// breakOff ends an answer that cannot be completed. Where a whole event still
-// fits, the client is told; everywhere else its connection breaks, because a
-// clean end of half an answer would be a lie.
-func (x *exchange) breakOff(ctx context.Context, res *upstream.Response, err error) {
+// breakOff ends an answer that cannot be completed: the client's connection
+// breaks, and nothing of ours is added. A clean end of half an answer would be
+// a lie, and an error event would be taken for the API's word: clients ask
+// again for a stream that broke, and give up on one that ended in an error.
+func (x *exchange) breakOff(ctx context.Context, err error) {
 	x.rec.failure = err
 	x.rec.outcome = streamOutcome(ctx, x.client, err)
-	if x.rec.outcome == ClientGone || !x.mayAddEvent(res) {
-		panic(http.ErrAbortHandler)
-	}
-	event := brokenStream(x.rec.outcome).Event(x.rec.id)
-	x.writes.forget()
-	if err := x.writeChunk(event); err != nil {
-		panic(http.ErrAbortHandler)
-	}
-}
-
-// mayAddEvent reports whether an SSE event can follow what was sent.
-func (x *exchange) mayAddEvent(res *upstream.Response) bool {
-	ct := []byte(res.Header.Get("Content-Type"))
-	return bytes.HasPrefix(bytes.ToLower(ct), []byte("text/event-stream")) &&
-		res.Header.Get("Content-Encoding") == "" && res.ContentLength < 0 &&
-		x.rec.boundary.Between()
+	panic(http.ErrAbortHandler)
 }
 
 // streamOutcome finds who ended a stream.

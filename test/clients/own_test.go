@@ -68,7 +68,7 @@ func TestOwnErrors(t *testing.T) {
 	if res.Header.Get("Retry-After") == "" {
 		t.Error("a full queue names no retry-after")
 	}
-	checkOwnError(t, "a full queue", res, 503, "overloaded_error")
+	checkOwnError(t, "a full queue", res, 503, "api_error")
 	for _, path := range []string{"/health", "/metrics"} {
 		if status, _ := p.get(t, http.MethodGet, path); status != 200 {
 			t.Errorf("%s waits with the queue: %d", path, status)

@@ -204,47 +204,26 @@ func TestHeadersThatDoNotCome(t *testing.T) {
 	}
 }
 
-// A stream that dies after 200 ends with an error event where the client can
-// take one, and is visibly broken where it cannot. It never just ends.
+// A stream that dies after 200 is visibly broken, wherever it stands, and
+// nothing is added to it. It never just ends.
 func TestStreamThatDies(t *testing.T) {
 	t.Parallel()
 	for _, protocol := range []sim.Protocol{sim.Plain, sim.TLS2} {
 		p := start(t, sim.Options{Protocol: protocol}, harness.Options{Proxy: "idle_timeout_secs = 0.5"})
-		for name, c := range map[string]struct {
-			plan  sim.Plan
-			event bool
-		}{
-			"cut between events":      {sim.Plan{CutAfter: 4}, true},
-			"cut between crlf events": {sim.Plan{CutAfter: 4, CRLF: true}, true},
-			"cut inside an event":     {sim.Plan{CutAfter: 4, CutInside: true}, false},
-			"cut in gzip":             {sim.Plan{CutAfter: 4, Gzip: true}, false},
-			"idle between events":     {sim.Plan{CutAfter: 4, Stall: true}, true},
-			"idle inside an event":    {sim.Plan{CutAfter: 4, CutInside: true, Stall: true}, false},
-			"idle in gzip":            {sim.Plan{CutAfter: 4, Gzip: true, Stall: true}, false},
+		for name, plan := range map[string]sim.Plan{
+			"cut between events":      {CutAfter: 4},
+			"cut between crlf events": {CutAfter: 4, CRLF: true},
+			"cut inside an event":     {CutAfter: 4, CutInside: true},
+			"cut in gzip":             {CutAfter: 4, Gzip: true},
+			"idle between events":     {CutAfter: 4, Stall: true},
+			"idle inside an event":    {CutAfter: 4, CutInside: true, Stall: true},
+			"idle in gzip":            {CutAfter: 4, Gzip: true, Stall: true},
 		} {
-			c.plan.Name = name
-			checkDeath(t, p, string(protocol)+" "+name, c.plan, c.event)
+			plan.Name = name
+			res := p.post(t, t.Context(), plan, streamRequest)
+			if body, err := io.ReadAll(res.Body); err == nil || strings.Contains(string(body), "event: error") {
+				t.Errorf("%s %s: %v, half an answer ended with %q", protocol, name, err, body)
+			}
 		}
-	}
-}
-
-func checkDeath(t *testing.T, p *pair, name string, plan sim.Plan, wantEvent bool) {
-	t.Helper()
-	res := p.post(t, t.Context(), plan, streamRequest)
-	body, err := io.ReadAll(res.Body)
-	if !wantEvent {
-		if err == nil {
-			t.Errorf("%s: half an answer ended cleanly: %q", name, body)
-		}
-		return
-	}
-	text := strings.ReplaceAll(string(body), "\r\n", "\n")
-	before, event, found := strings.Cut(text, "event: error\n")
-	if err != nil || !found || before != strings.Join(sim.Events(3)[:4], "") {
-		t.Errorf("%s: %v, got %q", name, err, body)
-		return
-	}
-	if !strings.HasPrefix(event, `data: {"type":"error","error":{"type":"`) || !strings.HasSuffix(event, "}\n\n") || !strings.Contains(event, res.Header.Get("X-Proxy-Request-Id")) {
-		t.Errorf("%s: error event %q", name, event)
 	}
 }

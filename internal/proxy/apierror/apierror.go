@@ -14,8 +14,8 @@ type Error struct {
 	Status  int
 	Type    Type
 	Message string
-	// RetryAfter, in seconds, is sent when positive, with x-should-retry.
-	RetryAfter int
+	// Retry is what the client is told about asking again.
+	Retry Retry
 	// Close ends the client's connection after the answer.
 	Close bool
 }
@@ -23,14 +23,23 @@ type Error struct {
 // Type is the API's name for a kind of error.
 type Type string
 
-// The types that the proxy uses.
+// The types that the proxy uses. overloaded_error is none of them, nor is status
+// 529: clients count either as the API's own overload and give up.
 const (
 	InvalidRequest Type = "invalid_request_error"
 	TooLarge       Type = "request_too_large"
 	API            Type = "api_error"
 	Timeout        Type = "timeout_error"
-	Overloaded     Type = "overloaded_error"
 )
+
+// Retry is the advice of an error's headers. The zero Retry gives none: the
+// client's own rules decide.
+type Retry struct {
+	// Never says x-should-retry: false.
+	Never bool
+	// After, in whole seconds, is sent when positive, with x-should-retry: true.
+	After int
+}
 
 type envelope struct {
 	Type      string `json:"type"`
@@ -54,21 +63,17 @@ func (e Error) Body(requestID string) []byte {
 	return b
 }
 
-// Event is the envelope as a whole server-sent event, for a stream that has
-// begun.
-func (e Error) Event(requestID string) []byte {
-	b := append([]byte("event: error\ndata: "), e.Body(requestID)...)
-	return append(b, "\n\n"...)
-}
-
 // Write sends the error as the whole answer and returns the bytes of its body.
 func (e Error) Write(w http.ResponseWriter, requestID string) int {
 	body := e.Body(requestID)
 	h := w.Header()
 	h["Content-Type"] = []string{"application/json"}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
-	if e.RetryAfter > 0 {
-		h["Retry-After"] = []string{strconv.Itoa(e.RetryAfter)}
+	switch {
+	case e.Retry.Never:
+		h["X-Should-Retry"] = []string{"false"}
+	case e.Retry.After > 0:
+		h["Retry-After"] = []string{strconv.Itoa(e.Retry.After)}
 		h["X-Should-Retry"] = []string{"true"}
 	}
 	if e.Close {

@@ -125,14 +125,13 @@ func (d *deployment) drainDeadline(t *testing.T) {
 	for _, s := range streams {
 		sent := strings.Join(sim.Events(deltas)[:4], "")
 		rest, ok := strings.CutPrefix(s.body, sent)
-		if !ok || s.err != nil {
+		if !ok {
 			t.Errorf("%s: what was sent before the deadline did not arrive whole: %v, %q", s.name, s.err, s.body)
 		}
-		if !strings.HasPrefix(rest, "event: error\ndata: {") || !strings.HasSuffix(rest, "\n\n") {
-			t.Errorf("%s: the stream does not end with an error event: %q", s.name, rest)
+		if s.err == nil || rest != "" {
+			t.Errorf("%s: the stream did not break at the deadline: %v, %q", s.name, s.err, rest)
 		}
 		d.tailnet.release([]*stream{s}, deltas) // the API's side may end, too
 	}
-	t.Logf("its last event: %q", streams[0].body[max(0, len(streams[0].body)-250):])
 	d.awaitReady(2*time.Minute, string(old.UID))
 }
