@@ -52,11 +52,10 @@ func Build(c config.Config, o Options) (*System, error) {
 		sidecar: newSidecar(c.Tailscale),
 	}
 	book := newLedger(o.Log, m.Supervisor)
+	s.feed = s.newFeed(c, o, started, data, book)
 	pages := &metrics.Pages{
-		State: s.state.Get, Totals: data.Totals, Started: started, Version: o.Version,
-		Load:     func() (int, int) { l := s.gate.Load(); return l.Active, l.Waiting },
-		Tree:     func() any { return book.view() },
-		Gatherer: m.Registry, Log: o.Log,
+		State: s.state.Get, Totals: data.Totals, Tree: func() any { return book.view() }, Feed: s.feed,
+		Started: started, Gatherer: m.Registry, Log: o.Log,
 	}
 	m.Registry.MustRegister(book, metrics.NewStateCollector(s.state.Get))
 	data.WatchInFlight(func() float64 { return float64(s.gate.Load().Active) })

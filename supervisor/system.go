@@ -25,6 +25,7 @@ import (
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/proxy"
+	"anthropic-oauth-proxy/internal/status"
 	"anthropic-oauth-proxy/internal/upstream"
 	"anthropic-oauth-proxy/messages"
 )
@@ -38,6 +39,7 @@ type System struct {
 	gate    *admission.Gate
 	pool    *upstream.Pool
 	sidecar sidecar
+	feed    *status.Feed
 
 	edge, admin *edge.Server
 	root        *suture.Supervisor
@@ -107,6 +109,7 @@ func (s *System) hangUp() {
 
 // release frees what Build created and Run did not.
 func (s *System) release() {
+	s.feed.Close()
 	_ = shutDown(s.admin, adminFarewell) // a probe that is cut will be repeated
 	s.pool.Close()
 	s.sidecar.close()

@@ -1,16 +1,15 @@
 package metrics
 
 import (
-	"encoding/json"
 	"net/http"
 	"time"
 
+	"anthropic-oauth-proxy/internal/status"
 	"anthropic-oauth-proxy/messages"
 )
 
-// StuckAfter is how long the conductor may be silent before the process counts
-// as deadlocked: nothing inside can mend that.
-const StuckAfter = 10 * time.Second
+// StuckAfter is the conductor's longest silence: see [status.StuckAfter].
+const StuckAfter = status.StuckAfter
 
 // Health is the JSON of /health. The key names are a contract.
 type Health struct {
@@ -62,11 +61,11 @@ func (p *Pages) health(w http.ResponseWriter, r *http.Request) {
 	h := healthOf(p.State(), time.Now())
 	h.Uptime = int64(time.Since(p.Started).Seconds())
 	h.Served, h.ErrorsAll = p.Totals()
-	status := http.StatusServiceUnavailable
+	code := http.StatusServiceUnavailable
 	if h.Status == "healthy" {
-		status = http.StatusOK
+		code = http.StatusOK
 	}
-	writeJSON(w, status, h)
+	writeJSON(w, code, h)
 }
 
 // livez is about the process and its supervisor, nothing else: a restart does
@@ -86,21 +85,4 @@ func (p *Pages) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	writeText(w, http.StatusOK, "ready\n")
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		http.Error(w, "render page: "+err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n'))
-}
-
-func writeText(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text))
 }

@@ -3,8 +3,6 @@ package metrics
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"html"
 	"net/http"
 	"time"
 
@@ -12,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 
+	"anthropic-oauth-proxy/internal/status"
 	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/messages"
 )
@@ -21,10 +20,9 @@ import (
 type Pages struct {
 	State    func() messages.State
 	Totals   func() (served, failed uint64)
-	Load     func() (active, waiting int)
-	Tree     func() any // the supervisor tree, as JSON shows it
+	Tree     func() any // the supervisor's accounts, as JSON shows them
+	Feed     *status.Feed
 	Started  time.Time
-	Version  string
 	Gatherer prometheus.Gatherer
 	Log      zerolog.Logger
 }
@@ -46,16 +44,26 @@ func (p *Pages) Mux() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/health", p.Health())
 	mux.Handle("/metrics", p.Metrics())
-	mux.Handle("/livez", readOnly(http.HandlerFunc(p.livez)))
-	mux.Handle("/readyz", readOnly(http.HandlerFunc(p.readyz)))
-	mux.Handle("/debug/tree", readOnly(http.HandlerFunc(p.tree)))
-	mux.Handle("/{$}", readOnly(http.HandlerFunc(p.status)))
+	mux.Handle("/events", readOnly(p.Feed))
+	for path, page := range map[string]http.HandlerFunc{
+		"/livez": p.livez, "/readyz": p.readyz, "/{$}": p.page,
+		"/debug/status":  p.json(func() any { return p.Feed.Snapshot() }),
+		"/debug/tree":    p.json(p.Tree),
+		"/debug/streams": p.json(func() any { return p.Feed.Snapshot().Streams }),
+		"/debug/events":  p.json(func() any { return p.Feed.Snapshot().Journal }),
+	} {
+		mux.Handle(path, readOnly(page))
+	}
 	return mux
 }
+
+// links are what the page leads to.
+var links = []string{"/health", "/readyz", "/livez", "/metrics", "/debug/status", "/debug/tree", "/debug/streams", "/debug/events"}
 
 func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store") // an old answer is a wrong one
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			writeText(w, http.StatusMethodNotAllowed, "use GET or HEAD\n")
@@ -65,36 +73,38 @@ func readOnly(next http.Handler) http.Handler {
 	})
 }
 
-func (p *Pages) tree(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, p.Tree()) }
-
-// status is the page for a person: the answer to "is it us, the tailnet or
-// Anthropic?", as far as this process can tell.
-func (p *Pages) status(w http.ResponseWriter, _ *http.Request) {
-	s := p.State()
-	h := healthOf(s, time.Now())
-	served, failed := p.Totals()
-	active, waiting := p.Load()
-	tree, _ := json.MarshalIndent(p.Tree(), "", "  ")
+// page is the one for a person: the answer to "is it us, the tailnet, Anthropic
+// or a client?".
+func (p *Pages) page(w http.ResponseWriter, _ *http.Request) {
 	var b bytes.Buffer
-	row := func(name string, value any) {
-		fmt.Fprintf(&b, "<tr><th>%s</th><td>%s</td></tr>\n", name, html.EscapeString(fmt.Sprint(value)))
+	if err := p.Feed.Snapshot().WritePage(&b, links); err != nil {
+		http.Error(w, "render page: "+err.Error(), http.StatusInternalServerError)
+		return
 	}
-	b.WriteString("<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=5><title>anthropic-oauth-proxy</title>\n" +
-		"<style>body{font:15px system-ui;margin:2em}th{text-align:left;padding-right:2em}</style>\n" +
-		"<h1>anthropic-oauth-proxy</h1><table>\n")
-	row("status", h.Status)
-	row("state", fmt.Sprintf("%s, for %s", s.Phase, time.Since(s.Since).Round(time.Second)))
-	row("tailnet", h.Tailnet)
-	row("reason", h.Reason)
-	row("detail", h.Detail)
-	row("impaired", h.Impaired)
-	row("name and address", h.Hostname+" "+h.IP)
-	row("requests in flight, waiting", fmt.Sprintf("%d, %d", active, waiting))
-	row("requests served, failed", fmt.Sprintf("%d, %d", served, failed))
-	row("up for", time.Since(p.Started).Round(time.Second))
-	row("version", p.Version)
-	b.WriteString("</table><h2>Supervisor tree</h2><pre>" + html.EscapeString(string(tree)) + "</pre>\n" +
-		`<p><a href="/health">/health</a> <a href="/metrics">/metrics</a> <a href="/livez">/livez</a> <a href="/readyz">/readyz</a> <a href="/debug/tree">/debug/tree</a></p>` + "\n")
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", status.ContentSecurityPolicy)
+	h.Set("Referrer-Policy", "no-referrer")
 	_, _ = w.Write(b.Bytes())
+}
+
+func (p *Pages) json(of func() any) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, of()) }
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "render page: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n'))
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text))
 }

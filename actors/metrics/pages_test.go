@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"anthropic-oauth-proxy/internal/status"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -24,10 +25,16 @@ func pages(s *messages.State) *Pages {
 	return &Pages{
 		State:  func() messages.State { return *s },
 		Totals: func() (uint64, uint64) { return 12, 3 },
-		Load:   func() (int, int) { return 4, 5 },
 		Tree:   func() any { return []string{"control", "<script>tree"} },
+		Feed: status.NewFeed(status.Sources{
+			Service:  status.Service{Name: "anthropic-oauth-proxy", Instance: "pod-0", Version: "1.2.3<script>"},
+			Recorder: status.NewRecorder(),
+			State:    func() messages.State { return *s },
+			Totals:   func() (uint64, uint64) { return 12, 3 },
+			Load:     func() status.Load { return status.Load{Active: 4, Waiting: 5, Limit: 9} },
+		}.Take),
 		// An hour and a bit, so that a slow test still reads 3600.
-		Started: time.Now().Add(-time.Hour - 100*time.Millisecond), Version: "1.2.3<script>",
+		Started:  time.Now().Add(-time.Hour - 100*time.Millisecond),
 		Gatherer: reg, Log: zerolog.Nop(),
 	}
 }
@@ -159,12 +166,15 @@ func TestEveryPage(t *testing.T) {
 	s := state(messages.Running, up)
 	h := pages(&s).Mux()
 	for path, contentType := range map[string]string{
-		"/":           "text/html; charset=utf-8",
-		"/health":     "application/json",
-		"/livez":      "text/plain; charset=utf-8",
-		"/readyz":     "text/plain; charset=utf-8",
-		"/metrics":    "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-		"/debug/tree": "application/json",
+		"/":              "text/html; charset=utf-8",
+		"/health":        "application/json",
+		"/livez":         "text/plain; charset=utf-8",
+		"/readyz":        "text/plain; charset=utf-8",
+		"/metrics":       "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+		"/debug/tree":    "application/json",
+		"/debug/status":  "application/json",
+		"/debug/streams": "application/json",
+		"/debug/events":  "application/json",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			w := ask(h, method, path)
@@ -191,12 +201,13 @@ func TestStatusPageEscapes(t *testing.T) {
 	s := state(messages.Degraded, login)
 	s.Tailnet.Hostname = `"><script>alert(1)</script>`
 	page := ask(pages(&s).Mux(), http.MethodGet, "/").Body.String()
-	for _, markup := range []string{"<script", "<b>log in"} {
-		if strings.Contains(page, markup) {
-			t.Errorf("the page lets %q through:\n%s", markup, page)
-		}
+	if n := strings.Count(page, "<script"); n != 1 {
+		t.Errorf("the page has %d scripts, want its own alone:\n%s", n, page)
 	}
-	for _, text := range []string{"&lt;b&gt;log in&lt;/b&gt;", "needs_login", "not_connected", "4, 5", "12, 3", "1.2.3&lt;script&gt;", `\u003cscript\u003etree`} {
+	if strings.Contains(page, "<b>log in") {
+		t.Errorf("the page lets a detail through:\n%s", page)
+	}
+	for _, text := range []string{"&lt;b&gt;log in&lt;/b&gt;", "needs_login", "of 9, 5 waiting", "1.2.3&lt;script&gt;", "&lt;script&gt;alert(1)"} {
 		if !strings.Contains(page, text) {
 			t.Errorf("the page lacks %q:\n%s", text, page)
 		}
