@@ -5,6 +5,7 @@
 //	anthropic-oauth-proxy [serve]       run the proxy
 //	anthropic-oauth-proxy check-config  validate the configuration and print what is in force
 //	anthropic-oauth-proxy healthcheck   ask a running proxy whether it is ready
+//	anthropic-oauth-proxy status        say how a running proxy is, and whose fault what is wrong is
 //	anthropic-oauth-proxy version       print the version
 //
 // All of them take --config FILE. The exit code is 0 for a clean end, 1 when
@@ -12,8 +13,9 @@
 // or usage.
 //
 // The proxy port answers /health and /metrics itself and forwards everything
-// else. The admin port has /health, /metrics, /livez, /readyz, /debug/tree and
-// a status page at /.
+// else. The admin port has /health, /metrics, /livez, /readyz, a status page at /
+// and what it shows as JSON: /debug/status, /debug/tree, /debug/streams and
+// /debug/events.
 package main
 
 import "os"

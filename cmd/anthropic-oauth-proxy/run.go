@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"anthropic-oauth-proxy/internal/config"
 )
@@ -23,26 +24,31 @@ var version, revision = "dev", ""
 
 const usage = `anthropic-oauth-proxy: Claude clients on a tailnet, to the Claude API
 
-usage: anthropic-oauth-proxy [COMMAND] [--config FILE]
+usage: anthropic-oauth-proxy [COMMAND] [FLAGS]
 
 commands:
   serve         run the proxy (the default)
   check-config  validate the configuration and print what is in force
   healthcheck   exit 0 when the proxy of this configuration is ready, else 1
+  status        say how the running proxy is and whose fault what is wrong is:
+                exit 0 healthy, 1 not, 2 nobody answers
   version       print the version
 
 flags:
   --config FILE  the configuration file; without it and without CONFIG_PATH the
                  built-in defaults apply: loopback only, no tailnet
+  --admin ADDR   status: the admin port to ask, in place of the configuration's
+  --watch        status: again every second, until interrupted
+  --json         status: as JSON
   --help         this text
 
-environment: CONFIG_PATH, LOG_LEVEL (trace debug info warn error), TS_AUTHKEY, TAILSCALE_SOCKET
+environment: CONFIG_PATH, LOG_LEVEL (trace debug info warn error), TS_AUTHKEY, TAILSCALE_SOCKET, NO_COLOR
 exit codes:  0 clean, 1 could not run or not ready, 2 bad configuration or usage
 `
 
 // run is the whole program but for the process: it returns the exit code.
 func run(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	command, path, err := parse(args)
+	asked, err := parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, usage)
@@ -50,53 +56,75 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	case err != nil:
 		fmt.Fprintf(stderr, "anthropic-oauth-proxy: %v\nrun `anthropic-oauth-proxy --help` for the usage\n", err)
 		return exitUsage
-	case command == "version":
+	case asked.command == "version":
 		fmt.Fprintf(stdout, "anthropic-oauth-proxy %s (%s, %s/%s, commit %s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, commit())
 		return exitOK
+	case asked.command == "status" && asked.admin != "":
+		return status(asked, asked.admin, getenv, stdout, stderr)
 	}
-	c, err := config.Load(config.Sources{Path: path, Getenv: getenv})
+	c, err := config.Load(config.Sources{Path: asked.config, Getenv: getenv})
 	if err != nil {
 		fmt.Fprintf(stderr, "anthropic-oauth-proxy: the configuration is not valid:\n%v\n", err)
 		return exitUsage
 	}
-	switch command {
+	switch asked.command {
 	case "check-config":
 		return checkConfig(c, stdout, stderr)
 	case "healthcheck":
 		return healthcheck(c, stdout, stderr)
+	case "status":
+		return status(asked, reachable(c.Proxy.AdminAddr), getenv, stdout, stderr)
 	}
 	return serve(c, stdout, stderr)
 }
 
-var commands = map[string]bool{"serve": true, "check-config": true, "healthcheck": true, "version": true}
+// commands maps each command to the flags that it has beside --config.
+var commands = map[string][]string{
+	"serve": nil, "check-config": nil, "healthcheck": nil, "version": nil,
+	"status": {"admin", "watch", "json"},
+}
+
+// request is a command line.
+type request struct {
+	command       string
+	config, admin string
+	watch, json   bool
+}
 
 // parse reads the command and the flags, in either order.
-func parse(args []string) (command, path string, err error) {
+func parse(args []string) (request, error) {
+	r := request{command: "serve"}
 	flags := flag.NewFlagSet("anthropic-oauth-proxy", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&path, "config", "", "")
+	flags.StringVar(&r.config, "config", "", "")
+	flags.StringVar(&r.admin, "admin", "", "")
+	flags.BoolVar(&r.watch, "watch", false, "")
+	flags.BoolVar(&r.json, "json", false, "")
 	if err := flags.Parse(args); err != nil {
-		return "", "", err
+		return r, err
 	}
-	command = "serve"
 	if rest := flags.Args(); len(rest) > 0 {
-		command = rest[0]
-		if !commands[command] {
-			return "", "", errors.New("unknown command: use serve, check-config, healthcheck or version")
+		r.command = rest[0]
+		if _, known := commands[r.command]; !known {
+			return r, errors.New("unknown command: use serve, check-config, healthcheck, status or version")
 		}
 		if err := flags.Parse(rest[1:]); err != nil {
-			return "", "", err
+			return r, err
 		}
 	}
 	if flags.NArg() > 0 {
-		return "", "", errors.New("too many arguments: one command at a time")
+		return r, errors.New("too many arguments: one command at a time")
 	}
-	named := false
-	flags.Visit(func(f *flag.Flag) { named = named || f.Name == "config" })
-	if named && path == "" {
-		return "", "", errors.New("--config needs a file name")
-	}
-	return command, path, nil
+	var wrong error
+	flags.Visit(func(f *flag.Flag) {
+		switch {
+		case f.Name != "config" && !slices.Contains(commands[r.command], f.Name):
+			wrong = fmt.Errorf("%s has no --%s", r.command, f.Name)
+		case f.Value.String() == "":
+			wrong = fmt.Errorf("--%s needs %s", f.Name, map[string]string{"config": "a file name", "admin": "an address"}[f.Name])
+		}
+	})
+	return r, wrong
 }
 
 func checkConfig(c config.Config, stdout, stderr io.Writer) int {

@@ -68,7 +68,7 @@ func TestRun(t *testing.T) {
 		{"help of a command", []string{"serve", "--help"}, nil, 0, []string{usage}, nil},
 		{"version", []string{"version"}, nil, 0, []string{"anthropic-oauth-proxy dev (go1."}, nil},
 		{"version needs no configuration", []string{"version", "--config", absent}, nil, 0, []string{"anthropic-oauth-proxy dev"}, nil},
-		{"unknown command", []string{"sevre"}, nil, 2, nil, []string{"unknown command: use serve, check-config, healthcheck or version", "--help"}},
+		{"unknown command", []string{"sevre"}, nil, 2, nil, []string{"unknown command: use serve, check-config, healthcheck, status or version", "--help"}},
 		{"unknown flag", []string{"--port", "80"}, nil, 2, nil, []string{"-port", "--help"}},
 		{"unknown flag of a command", []string{"serve", "--port=80"}, nil, 2, nil, []string{"-port", "--help"}},
 		{"two commands", []string{"version", "serve"}, nil, 2, nil, []string{"too many arguments", "--help"}},
@@ -83,6 +83,11 @@ func TestRun(t *testing.T) {
 		{"the defaults", []string{"check-config"}, nil, 0, []string{"built-in defaults", `mode = "off"`}, nil},
 		{"a port in use", []string{"--config", file(t, local(taken, any))}, nil, 1, []string{`"exit_code":1`}, []string{taken, "address already in use"}},
 		{"the admin port in use", []string{"--config", file(t, local(any, taken))}, nil, 1, []string{`"event":"exit"`}, []string{taken, "address already in use", "proxy.admin_addr"}},
+		{"status of nobody", []string{"status", "--config", file(t, local(any, "127.0.0.1:1"))}, nil, 2, nil, []string{"127.0.0.1:1", "refused"}},
+		{"status of nobody, as JSON", []string{"status", "--json", "--admin", "127.0.0.1:1"}, nil, 2, nil, []string{"127.0.0.1:1", "refused"}},
+		{"status needs no configuration", []string{"--admin=127.0.0.1:1", "status", "--config", absent}, nil, 2, nil, []string{"127.0.0.1:1", "refused"}},
+		{"a flag of another command", []string{"serve", "--watch"}, nil, 2, nil, []string{"serve has no --watch", "--help"}},
+		{"an empty address", []string{"status", "--admin="}, nil, 2, nil, []string{"--admin needs an address", "--help"}},
 		{"health of nobody", []string{"healthcheck", "--config", file(t, local(any, "127.0.0.1:1"))}, nil, 1, nil, []string{"127.0.0.1:1", "refused"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -220,7 +225,7 @@ func TestTheDocumentsAgree(t *testing.T) {
 			}
 		}
 		for c := range told {
-			if !commands[c] {
+			if _, there := commands[c]; !there {
 				t.Errorf("%s tells of %s, which is no command", table.name, c)
 			}
 		}
