@@ -48,7 +48,7 @@ func Build(c config.Config, o Options) (*System, error) {
 		state:   messages.NewLatest(machine.State()),
 		desired: messages.NewLatest(machine.State().Desired),
 		gate:    admission.NewGate(c.Proxy.MaxConnections, c.Proxy.QueueTimeout),
-		pool:    upstream.New(c.Proxy.Upstream, o.Upstream),
+		pool:    upstream.New(c.Proxy.Upstream, engine(c.Proxy, o)),
 		sidecar: newSidecar(c.Tailscale),
 	}
 	book := newLedger(o.Log, m.Supervisor)
@@ -57,7 +57,7 @@ func Build(c config.Config, o Options) (*System, error) {
 		State: s.state.Get, Totals: data.Totals, Tree: func() any { return book.view() }, Feed: s.feed,
 		Started: started, Gatherer: m.Registry, Log: o.Log,
 	}
-	m.Registry.MustRegister(book, metrics.NewStateCollector(s.state.Get))
+	m.Registry.MustRegister(book, s.pool, metrics.NewStateCollector(s.state.Get))
 	data.WatchInFlight(func() float64 { return float64(s.gate.Load().Active) })
 	data.WatchConnections(
 		func() float64 { h1, _ := s.pool.Connections(); return float64(h1) },

@@ -3,11 +3,13 @@ package upstream
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,9 +18,11 @@ import (
 // idle the pool does.
 type h1Conn struct {
 	pool      *Pool
-	raw       net.Conn // the socket, for the check before reuse
-	stream    net.Conn // the socket, or TLS over it
-	head      limitedReader
+	raw       net.Conn  // the socket, for the check before reuse
+	stream    net.Conn  // the socket, or TLS over it
+	secure    *tls.Conn // nil without TLS
+	facts     connFacts
+	head      headReader
 	br        *bufio.Reader
 	idleSince time.Time
 }
@@ -27,13 +31,9 @@ type h1Conn struct {
 // far smaller.
 const readBuffer = 4 << 10
 
-// continueTimeout is how long a client's Expect: 100-continue may wait for the
-// API before the body is sent anyway (RFC 9110 10.1.1).
-const continueTimeout = time.Second
-
-func newH1Conn(p *Pool, raw, stream net.Conn) *h1Conn {
-	c := &h1Conn{pool: p, raw: raw, stream: stream}
-	c.head = limitedReader{from: stream}
+func newH1Conn(p *Pool, l *link) *h1Conn {
+	c := &h1Conn{pool: p, raw: l.raw, stream: l.stream, secure: l.secure, facts: factsOf(l)}
+	c.head = headReader{from: l.stream}
 	c.br = bufio.NewReaderSize(&c.head, readBuffer)
 	return c
 }
@@ -43,8 +43,20 @@ func newH1Conn(p *Pool, raw, stream net.Conn) *h1Conn {
 func (c *h1Conn) close() { _ = c.raw.Close() }
 
 // alive reports whether an idle connection still stands: nothing may have
-// arrived on it, neither bytes nor an end.
-func (c *h1Conn) alive() bool { return c.br.Buffered() == 0 && quiet(c.raw) }
+// arrived on it, neither bytes nor an end. TLS may have taken the end from the
+// socket together with the last answer: it is asked too, without waiting.
+func (c *h1Conn) alive() bool {
+	if c.br.Buffered() > 0 || !quiet(c.raw) {
+		return false
+	}
+	if c.secure == nil {
+		return true
+	}
+	_ = c.secure.SetReadDeadline(time.Unix(1, 0))
+	_, err := c.secure.Read(make([]byte, 1))
+	_ = c.secure.SetReadDeadline(time.Time{})
+	return errors.Is(err, os.ErrDeadlineExceeded)
+}
 
 // exchange is one request and its answer on a connection.
 type exchange struct {
@@ -91,21 +103,21 @@ func (x *exchange) run() (*Response, Stage, error) {
 // send writes the request. A body in memory goes out here and now, any other
 // from a goroutine of its own while the answer is awaited.
 func (x *exchange) send() (written int, err error) {
-	head := headBuffers.Get().(*[]byte)
-	defer headBuffers.Put(head)
-	*head = appendHead((*head)[:0], x.conn.pool.target.Host, x.req)
+	head := headBuffers.get()
+	defer headBuffers.put(head)
+	b := appendHead(head.b[:0], x.conn.pool.target.Host, x.req)
 	if x.req.Body == nil {
-		return x.conn.stream.Write(*head)
+		return x.conn.stream.Write(b)
 	}
-	if x.req.Whole && x.req.ContentLength <= inlineBody {
-		return x.sendInline(head)
+	if x.req.Whole && x.req.ContentLength <= inlineBody && len(x.req.Header["Expect"]) == 0 {
+		return x.sendInline(b)
 	}
-	n, err := x.conn.stream.Write(*head)
+	n, err := x.conn.stream.Write(b)
 	if err != nil {
 		closeBody(x.req)
 		return n, err
 	}
-	x.out = startUpload(x.conn.stream, x.req)
+	x.out = startUpload(h1Sink(x.conn.stream, x.req), x.req)
 	return n, nil
 }
 
@@ -113,16 +125,14 @@ func (x *exchange) send() (written int, err error) {
 // before reading cannot block for ever on an API that reads nothing.
 const inlineBody = 32 << 10
 
-func (x *exchange) sendInline(head *[]byte) (int, error) {
+func (x *exchange) sendInline(head []byte) (int, error) {
 	defer closeBody(x.req)
 	for {
-		if len(*head) == cap(*head) {
-			*head = append(*head, 0)[:len(*head)]
-		}
-		n, err := x.req.Body.Read((*head)[len(*head):cap(*head)])
-		*head = (*head)[:len(*head)+n]
+		head = slices.Grow(head, 1)
+		n, err := x.req.Body.Read(head[len(head):cap(head)])
+		head = head[:len(head)+n]
 		if err == io.EOF {
-			return x.conn.stream.Write(*head)
+			return x.conn.stream.Write(head)
 		}
 		if err != nil {
 			return 0, err
@@ -140,7 +150,7 @@ var (
 func (x *exchange) answer() (*Response, error) {
 	c := x.conn
 	for {
-		c.head.left = maxHeadBytes
+		c.head.begin()
 		res, err := http.ReadResponse(c.br, &http.Request{Method: x.req.Method})
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, errNoAnswer
@@ -156,11 +166,12 @@ func (x *exchange) answer() (*Response, error) {
 		case res.StatusCode == http.StatusContinue:
 			x.out.goOn()
 		case res.StatusCode < 200:
+			c.head.truthful(res.Header)
 			if x.req.Interim != nil {
 				x.req.Interim(res.StatusCode, res.Header)
 			}
 		default:
-			c.head.left = unlimited
+			c.head.end(res.Header)
 			if res.StatusCode < 300 {
 				x.out.goOn() // a refusal does not want the content that it was asked about
 			}
@@ -185,11 +196,16 @@ func (x *exchange) response(res *http.Response) *Response {
 	return out
 }
 
+// longUpload is what an API may leave unread and still keep its connection.
+// One that answers without having read more than that closes it, some without
+// a word in their answer, and the next request would run into the end.
+const longUpload = 256 << 10
+
 // end gives the connection back or closes it, and waits for the upload: when
 // it returns, nobody reads the request's body any more.
 func (x *exchange) end(clean bool) {
 	x.once.Do(func() {
-		reusable := x.stop() && clean && x.out.reusable() && x.conn.br.Buffered() == 0
+		reusable := x.stop() && clean && x.out.sentWithin(longUpload) && x.conn.br.Buffered() == 0
 		if reusable {
 			x.conn.pool.release(x.conn)
 			return
@@ -235,24 +251,4 @@ func (b *h1Body) Close() error {
 		b.x.end(false)
 	}
 	return nil
-}
-
-// limitedReader bounds what a response head may take.
-type limitedReader struct {
-	from io.Reader
-	left int64
-}
-
-const unlimited = 1 << 62
-
-func (l *limitedReader) Read(p []byte) (int, error) {
-	if l.left <= 0 {
-		return 0, fmt.Errorf("read head: %w", errHeadTooLarge)
-	}
-	if int64(len(p)) > l.left {
-		p = p[:l.left]
-	}
-	n, err := l.from.Read(p)
-	l.left -= int64(n)
-	return n, err
 }

@@ -3,10 +3,8 @@ package upstream
 import (
 	"bufio"
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -24,59 +22,69 @@ import (
 // gathered since its last write, so that the frames of many requests share a
 // TLS record and a system call. Neither ever waits for a client.
 type h2Conn struct {
-	authority string
-	raw       net.Conn      // closed without ceremony: nobody may wait for a goodbye
-	nc        net.Conn      // TLS over raw
-	writer    chan struct{} // has one token while there is something to write
-	closed    chan struct{} // closes with the connection
-	served    sync.WaitGroup
-
+	pool   *Pool
+	raw    net.Conn      // closed without ceremony: nobody may wait for a goodbye
+	nc     net.Conn      // TLS over raw
+	writer chan struct{} // has one token while there is something to write
+	closed chan struct{} // closes with the connection
+	served sync.WaitGroup
 	reader *http2.Framer // the read loop's
+	facts  connFacts
 
-	mu       sync.Mutex
-	room     sync.Cond // broadcast when an upload may go on
-	out      bytes.Buffer
-	spare    bytes.Buffer
-	framer   *http2.Framer // writes into out
-	block    bytes.Buffer  // where encoder puts a header block
-	encoder  *hpack.Encoder
-	streams  map[uint32]*h2Stream
-	reserved int
-	nextID   uint32
-	batch    uint64 // of what gathers in out
-	broken   error  // why nothing can be written any more
-	err      error  // why the connection is of no use any more
-	leaving  bool   // the API sent GOAWAY: no new streams
+	mu      sync.Mutex
+	room    sync.Cond // broadcast when an upload may go on
+	out     bytes.Buffer
+	spare   bytes.Buffer
+	framer  *http2.Framer // writes into out
+	block   bytes.Buffer  // where encoder puts a header block
+	encoder *hpack.Encoder
+	streams map[uint32]*h2Stream
+	nextID  uint32
+	err     error // why the connection is of no use any more
+	leaving bool  // no new streams: GOAWAY, from either side or in spirit
+	said    Code  // by the API's GOAWAY
 
-	maxStreams    uint32
+	batch   uint64 // of what gathers in out
+	broken  error  // why nothing can be written any more
+	written int    // of the batch whose write failed
+
+	places placeBook
+	pulse  pulse
+
 	maxFrame      int
 	initialWindow int64 // of what we may send on a new stream
-	sendWindow    int64 // of what we may send on the connection
-	unreturned    int   // read by clients, not yet given back to the connection's window
-	lastRead      time.Time
-	idleSince     time.Time
-	pinged        bool
-	clock         *time.Timer
+	send          sendWindow
+	receive       receiveWindow // returned as content comes: streams that nobody reads cost the others nothing
+	grants        grants
+}
+
+// connFacts do not change in a connection's life.
+type connFacts struct {
+	born      time.Time
+	aged      time.Time // when it should make way for another
+	handshake time.Duration
+	remote    string
+}
+
+func factsOf(l *link) connFacts {
+	now := time.Now()
+	return connFacts{born: now, aged: now.Add(lifetime()), handshake: l.handshake, remote: l.raw.RemoteAddr().String()}
 }
 
 const (
-	// The windows bound what a client that does not read can make us hold: at
-	// most streamWindow per stream. The connection's is wide enough for all of
-	// its streams, so that stalled clients never starve the others.
-	streamWindow = 128 << 10
-	connWindow   = mostStreams * streamWindow
-	mostStreams  = 250
-	// assumedStreams is the limit until the API has said its own.
+	// connWindow is what may be on the way on a connection. It is given back on
+	// arrival and so never closes: the windows of the streams are what bounds
+	// memory.
+	connWindow = 128 << 20
+	// mostStreams is what one connection carries, whatever the API allows.
+	mostStreams = 250
+	// assumedStreams is what a connection is expected to allow before the first
+	// one has said so.
 	assumedStreams = 100
 
-	// A path that died without a word is found by a ping after quietTime, and
-	// given up deadTime later; a connection that nobody uses is closed.
-	quietTime  = 30 * time.Second
-	deadTime   = 15 * time.Second
-	unusedTime = 5 * time.Minute
-
 	// lastWords is how long we listen to a connection on which we cannot write:
-	// a peer that closes it has often said why, or which requests it took.
+	// a peer that closes it has often said why, or which requests it took
+	// (RFC 9113 6.8).
 	lastWords = time.Second
 
 	// uploadBacklog is how much may wait to be written before uploads pause;
@@ -93,56 +101,44 @@ var (
 	errGoAway     = errors.New("upstream is closing the connection")
 	errConnUnused = errors.New("connection was idle for too long")
 	errConnDead   = errors.New("upstream does not answer pings")
+	errConnShut   = errors.New("upstream takes no more content on the connection")
 	errFlood      = errors.New("upstream demands more than it reads")
 )
 
-func newH2Conn(raw net.Conn, secure *tls.Conn, authority string) (*h2Conn, error) {
+func newH2Conn(p *Pool, l *link) *h2Conn {
+	now := time.Now()
 	c := &h2Conn{
-		authority: authority, raw: raw, nc: secure,
+		pool: p, raw: l.raw, nc: l.stream,
+		facts:  factsOf(l),
 		writer: make(chan struct{}, 1), closed: make(chan struct{}),
-		streams: make(map[uint32]*h2Stream), nextID: 1,
-		maxStreams: assumedStreams, maxFrame: defaultFrame,
-		initialWindow: defaultWindow, sendWindow: defaultWindow,
-		lastRead: time.Now(), idleSince: time.Now(),
+		streams: make(map[uint32]*h2Stream), nextID: 1, maxFrame: defaultFrame,
+		places:        placeBook{room: mostStreams},
+		initialWindow: defaultWindow, send: sendWindow{left: defaultWindow},
+		receive: newReceiveWindow(connWindow), grants: grants{initial: p.budget.window(), unacked: true},
+		pulse: pulse{lastRead: now, idleSince: now, greetedAt: now},
 	}
 	c.room.L = &c.mu
 	c.framer = http2.NewFramer(&c.out, nil)
 	c.encoder = hpack.NewEncoder(&c.block)
-	c.reader = http2.NewFramer(nil, bufio.NewReaderSize(secure, readBuffer))
+	c.reader = http2.NewFramer(nil, bufio.NewReaderSize(c.nc, readBuffer))
 	c.reader.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	c.reader.SetMaxReadFrameSize(defaultFrame)
 	c.reader.MaxHeaderListSize = maxHeadBytes
 	c.reader.SetReuseFrames()
 
+	// What is written to memory does not fail.
 	c.out.WriteString(http2.ClientPreface)
-	err := errors.Join(
-		c.framer.WriteSettings(
-			http2.Setting{ID: http2.SettingEnablePush, Val: 0},
-			http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow},
-			http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeadBytes}),
-		c.framer.WriteWindowUpdate(0, connWindow-defaultWindow))
-	if err != nil {
-		return nil, fmt.Errorf("open HTTP/2: %w", err)
-	}
-	c.clock = time.AfterFunc(deadTime, c.tick)
+	_ = c.framer.WriteSettings(
+		http2.Setting{ID: http2.SettingEnablePush, Val: 0},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(c.grants.initial)},
+		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeadBytes})
+	_ = c.framer.WriteWindowUpdate(0, connWindow-defaultWindow)
+	c.pulse.clock = time.AfterFunc(quietTime, c.tick)
 	c.served.Add(2)
 	go c.writeLoop()
 	go c.readLoop()
 	c.signal()
-	return c, nil
-}
-
-// reserve keeps a place for one request. Each success is followed by exactly
-// one roundTrip.
-func (c *h2Conn) reserve() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	limit := min(int(c.maxStreams), mostStreams)
-	if c.err != nil || c.leaving || c.nextID > lastStreamID || len(c.streams)+c.reserved >= limit {
-		return false
-	}
-	c.reserved++
-	return true
+	return c
 }
 
 // dead reports whether the connection is closed.
@@ -167,42 +163,34 @@ func (c *h2Conn) fail(err error) {
 		return
 	}
 	c.err = err
-	c.clock.Stop()
+	c.pulse.clock.Stop()
 	close(c.closed)
 	for _, s := range c.streams {
-		stage := Sent
-		if s.batch == c.batch {
-			stage = Unsent // its head still waits to be written
-		}
-		s.fail(&Error{Stage: stage, Err: err})
+		s.fail(&Error{Stage: c.stageOf(s), Code: c.said, Err: err})
 	}
 	c.room.Broadcast()
 	_ = c.raw.Close()
+	c.pool.freed()
 }
 
-// tick looks after a connection on which nothing moves.
-func (c *h2Conn) tick() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
+// stageOf says how far a stream can have come on a connection that fails: a
+// head that was not written to its end was not read either.
+func (c *h2Conn) stageOf(s *h2Stream) Stage {
+	if s.batch == c.batch || c.broken != nil && s.batch+1 == c.batch && s.headEnd > c.written {
+		return Unsent
+	}
+	return Sent
+}
+
+// leave lets the connection carry what it carries and nothing new. The caller
+// holds mu.
+func (c *h2Conn) leave(why error) {
+	c.leaving = true
+	if len(c.streams)+c.places.reserved == 0 {
+		c.fail(why)
 		return
 	}
-	quiet := time.Since(c.lastRead)
-	switch {
-	case len(c.streams)+c.reserved == 0:
-		if c.leaving || time.Since(c.idleSince) >= unusedTime {
-			c.fail(errConnUnused)
-			return
-		}
-	case c.pinged && quiet >= quietTime+deadTime:
-		c.fail(errConnDead)
-		return
-	case !c.pinged && quiet >= quietTime:
-		c.pinged = true
-		_ = c.framer.WritePing(false, [8]byte{'s', 't', 'i', 'l', 'l', 'u', 'p', '?'})
-		c.signal()
-	}
-	c.clock.Reset(deadTime)
+	c.pool.freed() // who waited for a place here needs another connection
 }
 
 // signal tells the writer that something waits.
@@ -227,24 +215,19 @@ func (c *h2Conn) writeLoop() {
 		c.out, c.spare = c.spare, c.out
 		c.batch++
 		c.mu.Unlock()
-		_, err := c.spare.WriteTo(c.nc)
+		n, err := c.spare.WriteTo(c.nc)
 		c.mu.Lock()
 		if err != nil {
-			c.leaving, c.broken = true, err
+			c.leaving, c.broken, c.written = true, err, int(n)
 			_ = c.raw.SetReadDeadline(time.Now().Add(lastWords))
 			c.mu.Unlock()
 			return
 		}
-		c.trim(&c.spare)
+		if c.spare.Cap() > 2*uploadBacklog {
+			c.spare = bytes.Buffer{} // what once was large need not stay so
+		}
 		c.room.Broadcast()
 		c.mu.Unlock()
-	}
-}
-
-// trim keeps a buffer that once was large from staying so.
-func (c *h2Conn) trim(b *bytes.Buffer) {
-	if b.Cap() > 2*uploadBacklog {
-		*b = bytes.Buffer{}
 	}
 }
 
@@ -253,8 +236,8 @@ func (c *h2Conn) readLoop() {
 	for {
 		f, err := c.reader.ReadFrame()
 		c.mu.Lock()
-		c.lastRead, c.pinged = time.Now(), false
 		if err == nil {
+			c.beat()
 			err = c.handle(f)
 		}
 		var se http2.StreamError
@@ -283,7 +266,7 @@ var errMalformed = errors.New("upstream's answer is malformed")
 func readFailure(err error) error {
 	var ce http2.ConnectionError
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case isEOF(err):
 		return errNoAnswer
 	case errors.As(err, &ce), errors.Is(err, http2.ErrFrameTooLarge):
 		return fmt.Errorf("read frame: %w", err)
@@ -298,29 +281,22 @@ func (c *h2Conn) reset(id uint32, code http2.ErrCode, err *Error) {
 		return
 	}
 	s.fail(err)
-	c.forget(s)
 	_ = c.framer.WriteRSTStream(id, code)
 	c.signal()
-}
-
-// forget takes a stream off the connection. The caller holds mu.
-func (c *h2Conn) forget(s *h2Stream) {
-	if s.gone {
-		return
-	}
-	s.gone = true
-	delete(c.streams, s.id)
-	c.vacate()
 }
 
 // vacate follows every place that is given back: the last one out of a
 // connection that is to end closes it. The caller holds mu.
 func (c *h2Conn) vacate() {
-	if len(c.streams)+c.reserved > 0 {
+	c.pool.freed()
+	if len(c.streams)+c.places.reserved > 0 {
 		return
 	}
-	c.idleSince = time.Now()
-	if c.leaving {
+	c.pulse.idleSince = time.Now()
+	switch {
+	case c.leaving:
 		c.fail(errGoAway)
+	case c.send.shutFor() >= shutPatience:
+		c.fail(errConnShut)
 	}
 }

@@ -1,6 +1,10 @@
 package upstream
 
-import "golang.org/x/net/http2"
+import (
+	"time"
+
+	"golang.org/x/net/http2"
+)
 
 // handle takes one frame. The caller holds mu.
 func (c *h2Conn) handle(f http2.Frame) error {
@@ -19,12 +23,9 @@ func (c *h2Conn) handle(f http2.Frame) error {
 	case *http2.SettingsFrame:
 		return c.settings(f)
 	case *http2.PingFrame:
-		if !f.IsAck() {
-			_ = c.framer.WritePing(true, f.Data)
-			c.signal()
-		}
+		c.pong(f)
 	case *http2.GoAwayFrame:
-		c.goAway(f.LastStreamID)
+		c.goAway(f.LastStreamID, codeOf(f.ErrCode))
 	case *http2.WindowUpdateFrame:
 		return c.windowUpdate(f)
 	case *http2.PushPromiseFrame:
@@ -44,84 +45,102 @@ func (c *h2Conn) idle(id uint32) error {
 
 func (c *h2Conn) data(f *http2.DataFrame) error {
 	size := int(f.Header().Length) // padding counts too (RFC 9113 6.9.1)
-	s := c.streams[f.StreamID]
-	if s == nil {
-		c.giveBack(size)
-		return c.idle(f.StreamID)
+	if !c.receive.receive(size) {
+		return http2.ConnectionError(http2.ErrCodeFlowControl)
 	}
-	c.giveBack(size - len(f.Data()))
-	return s.receive(f, size)
-}
-
-// giveBack returns n bytes to the connection's window, now and then. The
-// caller holds mu.
-func (c *h2Conn) giveBack(n int) {
-	c.unreturned += n
-	if c.unreturned >= connWindow/8 {
-		_ = c.framer.WriteWindowUpdate(0, uint32(c.unreturned))
-		c.unreturned = 0
+	c.receive.consume(size)
+	if n := c.receive.announce(); n > 0 {
+		_ = c.framer.WriteWindowUpdate(0, uint32(n))
 		c.signal()
 	}
+	s := c.streams[f.StreamID]
+	if s == nil {
+		return c.idle(f.StreamID)
+	}
+	return s.data(f, size)
 }
 
 func (c *h2Conn) settings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
+		if !c.pulse.greetedAt.IsZero() {
+			c.pulse.measured(c.pulse.greetedAt)
+			c.pulse.greetedAt = time.Time{}
+		}
+		c.settingsAcked()
 		return nil
 	}
+	limit, said := uint32(mostStreams), false
 	err := f.ForeachSetting(func(s http2.Setting) error {
 		if err := s.Valid(); err != nil {
 			return err
 		}
 		switch s.ID {
 		case http2.SettingMaxConcurrentStreams:
-			c.maxStreams = s.Val
+			limit, said = s.Val, true
 		case http2.SettingMaxFrameSize:
 			c.maxFrame = int(s.Val)
 		case http2.SettingHeaderTableSize:
 			c.encoder.SetMaxDynamicTableSize(min(s.Val, 4096))
 		case http2.SettingInitialWindowSize:
-			delta := int64(s.Val) - c.initialWindow
-			c.initialWindow = int64(s.Val)
-			for _, stream := range c.streams {
-				stream.sendWindow += delta
-			}
-			c.room.Broadcast()
+			return c.initialWindowIs(int64(s.Val))
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
+	if said || !c.places.greeted {
+		c.places.greet(limit)
+		c.pool.stirred()
+	}
 	_ = c.framer.WriteSettingsAck()
 	c.signal()
 	return nil
 }
 
-func (c *h2Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
-	const most = 1<<31 - 1
-	if f.StreamID == 0 {
-		c.sendWindow += int64(f.Increment)
-		if c.sendWindow > most {
+func (c *h2Conn) initialWindowIs(n int64) error {
+	delta := n - c.initialWindow
+	c.initialWindow = n
+	for _, s := range c.streams {
+		if !s.send.add(delta) {
 			return http2.ConnectionError(http2.ErrCodeFlowControl)
-		}
-	} else if s := c.streams[f.StreamID]; s != nil {
-		s.sendWindow += int64(f.Increment)
-		if s.sendWindow > most {
-			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
 		}
 	}
 	c.room.Broadcast()
 	return nil
 }
 
+func (c *h2Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
+	if f.StreamID == 0 {
+		if c.send.shutFor() > 0 {
+			c.pool.freed()
+		}
+		if !c.send.add(int64(f.Increment)) {
+			return http2.ConnectionError(http2.ErrCodeFlowControl)
+		}
+	} else if s := c.streams[f.StreamID]; s != nil && !s.send.add(int64(f.Increment)) {
+		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
+	}
+	c.room.Broadcast()
+	return nil
+}
+
 // goAway fails the streams that the API will not serve and lets the others
-// finish.
-func (c *h2Conn) goAway(last uint32) {
-	c.leaving = true
+// finish (RFC 9113 6.8).
+func (c *h2Conn) goAway(last uint32, code Code) {
+	c.pool.metrics.goAways[code].Inc()
+	c.said = code
+	refused := 0
+	open := len(c.streams)
 	for id, s := range c.streams {
 		if id > last {
-			s.fail(&Error{Stage: Refused, Err: errGoAway})
-			c.forget(s)
+			s.fail(&Error{Stage: Refused, Code: code, Err: errGoAway})
+			refused++
 		}
+	}
+	c.pool.log.Info().Str("event", "upstream_goaway").Str("code", string(code)).Int("streams", open).Int("refused", refused).
+		Msg("the Claude API said goodbye on a connection")
+	if c.err == nil {
+		c.leave(errGoAway)
 	}
 }

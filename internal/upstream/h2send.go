@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -16,7 +14,6 @@ import (
 func (c *h2Conn) roundTrip(ctx context.Context, req *Request) (*Response, error) {
 	s, err := c.open(ctx, req)
 	if err != nil {
-		closeBody(req)
 		return nil, err
 	}
 	res, err := s.await(ctx, req.Interim)
@@ -32,180 +29,60 @@ func (c *h2Conn) roundTrip(ctx context.Context, req *Request) (*Response, error)
 	return res, nil
 }
 
-// isOver reports whether the whole answer is here and empty.
-func (s *h2Stream) isOver() bool {
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	return s.ended && len(s.buf) == 0
-}
-
-// open sends the head of a request and as much of its body as fits; the rest,
-// if any, follows from a goroutine.
+// open sends the head of a request and, of a body in memory, all that fits; the
+// rest, if any, follows from a goroutine.
 func (c *h2Conn) open(ctx context.Context, req *Request) (*h2Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.reserved--
-	if ctx.Err() != nil {
+	c.places.reserved--
+	switch {
+	case ctx.Err() != nil:
 		c.vacate()
+		closeBody(req)
 		return nil, &Error{Stage: Unsent, Err: context.Cause(ctx)}
-	}
-	if c.err != nil || c.leaving {
+	case c.err != nil || c.leaving:
 		c.vacate()
-		return nil, &Error{Stage: Unsent, Err: errGoAway}
+		return nil, errPlaceLost
 	}
 	s := &h2Stream{
 		conn: c, id: c.nextID, batch: c.batch, news: make(chan struct{}, 1), bare: req.Method == http.MethodHead,
-		left: -1, window: streamWindow, sendWindow: c.initialWindow,
+		left: -1, initial: c.grants.initial, receive: newReceiveWindow(c.grants.initial), send: sendWindow{left: c.initialWindow},
 	}
 	c.nextID += 2
 	c.streams[s.id] = s
 	c.writeHead(s.id, req)
-	if req.Body != nil {
-		s.out = &h2Upload{s: s, body: req.Body, permitted: make(chan struct{}), done: make(chan struct{})}
-		if len(req.Header["Expect"]) == 0 {
-			s.out.goOn()
-		}
-		if !req.Whole || !s.out.sendWhole(req) {
-			go s.out.run(req)
-		}
+	s.headEnd = c.out.Len()
+	switch {
+	case req.Body == nil:
+		s.state = s.state.endLocal()
+	case req.Whole && len(req.Header["Expect"]) == 0 && s.sendWhole(req):
+		s.state = s.state.endLocal()
+	default:
+		s.out = startUpload(s, req)
 	}
 	c.signal()
 	return s, nil
 }
 
-// h2Upload sends a request body. A nil upload is one that has nothing to do.
-type h2Upload struct {
-	s         *h2Stream
-	body      io.ReadCloser
-	permitted chan struct{} // closed when a client's Expect was answered
-	permit    sync.Once
-	done      chan struct{}
-	sentAll   bool // guarded by the connection's mutex
-}
-
 // sendWhole sends a body in memory right behind its head, when the windows are
 // wide enough. The caller holds the connection's mutex.
-func (u *h2Upload) sendWhole(req *Request) bool {
-	c, n := u.s.conn, req.ContentLength
-	if n > u.s.sendWindow || n > c.sendWindow || int64(c.out.Len())+n > floodBacklog/4 {
+func (s *h2Stream) sendWhole(req *Request) bool {
+	c, n := s.conn, req.ContentLength
+	if n > s.send.left || n > c.send.left || int64(c.out.Len())+n > floodBacklog/4 {
 		return false
 	}
-	u.s.sendWindow -= n
-	c.sendWindow -= n
-	buf := frameBuffers.Get().(*[]byte)
-	defer frameBuffers.Put(buf)
+	s.send.spend(n)
+	c.send.spend(n)
+	buf := bodyBuffers.get()
+	defer bodyBuffers.put(buf)
+	defer req.Body.Close()
 	for {
-		k, err := u.body.Read((*buf)[:min(len(*buf), c.maxFrame)])
-		_ = c.framer.WriteData(u.s.id, err == io.EOF, (*buf)[:k])
+		k, err := req.Body.Read(buf.b[:min(len(buf.b), c.maxFrame)])
+		_ = c.framer.WriteData(s.id, err == io.EOF, buf.b[:k])
 		if err != nil {
-			break
+			return true
 		}
 	}
-	u.sentAll = true
-	_ = u.body.Close()
-	close(u.done)
-	return true
-}
-
-var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 2*defaultFrame); return &b }}
-
-// run sends the body as it comes and as the API permits.
-func (u *h2Upload) run(req *Request) {
-	defer close(u.done)
-	defer u.body.Close()
-	timer := time.NewTimer(continueTimeout)
-	select {
-	case <-u.permitted:
-	case <-timer.C:
-	}
-	timer.Stop()
-	buf := frameBuffers.Get().(*[]byte)
-	defer frameBuffers.Put(buf)
-	for {
-		n, err := u.body.Read(*buf)
-		if n > 0 && !u.send((*buf)[:n]) {
-			return
-		}
-		if err == io.EOF {
-			u.finish(req)
-			return
-		}
-		if err != nil {
-			u.breakOff()
-			return
-		}
-	}
-}
-
-// send waits for room and writes p. It is false when the upload was stopped.
-func (u *h2Upload) send(p []byte) bool {
-	s, c := u.s, u.s.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(p) > 0 {
-		for !s.stopped && (s.sendWindow <= 0 || c.sendWindow <= 0 || c.out.Len() > uploadBacklog) {
-			c.room.Wait()
-		}
-		if s.stopped {
-			return false
-		}
-		n := min(int64(len(p)), s.sendWindow, c.sendWindow, int64(c.maxFrame))
-		s.sendWindow -= n
-		c.sendWindow -= n
-		_ = c.framer.WriteData(s.id, false, p[:n])
-		c.signal()
-		p = p[n:]
-	}
-	return true
-}
-
-// finish ends our side, with the trailers where there are some.
-func (u *h2Upload) finish(req *Request) {
-	s, c := u.s, u.s.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	u.sentAll = true
-	if s.stopped || s.gone {
-		return
-	}
-	if len(req.Trailer) > 0 {
-		c.block.Reset()
-		c.encodeFields(req.Trailer)
-		c.writeBlock(s.id, true)
-	} else {
-		_ = c.framer.WriteData(s.id, true, nil)
-	}
-	c.signal()
-	if s.ended {
-		c.forget(s)
-	}
-}
-
-// breakOff tells the API that the body will not be completed.
-func (u *h2Upload) breakOff() {
-	c := u.s.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !u.s.stopped {
-		c.reset(u.s.id, http2.ErrCodeCancel, &Error{Stage: Sent, Err: errUploadBroke})
-	}
-}
-
-// goOn lets the body out that waits for a 100 (Continue).
-func (u *h2Upload) goOn() {
-	if u != nil {
-		u.permit.Do(func() { close(u.permitted) })
-	}
-}
-
-// abandon waits for the upload to end; its stream is stopped already.
-func (u *h2Upload) abandon() {
-	if u == nil {
-		return
-	}
-	u.goOn()
-	_ = u.body.Close()
-	<-u.done
 }
 
 // writeHead encodes the request's head (RFC 9113 8.3). The caller holds mu.
@@ -213,7 +90,7 @@ func (c *h2Conn) writeHead(id uint32, req *Request) {
 	c.block.Reset()
 	c.field(":method", req.Method, false)
 	c.field(":scheme", "https", false)
-	c.field(":authority", c.authority, false)
+	c.field(":authority", c.pool.target.Host, false)
 	c.field(":path", req.Target, false)
 	c.encodeFields(req.Header)
 	if req.ContentLength > 0 || req.ContentLength == 0 && expectsLength(req.Method) {

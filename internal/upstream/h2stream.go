@@ -1,9 +1,7 @@
 package upstream
 
 import (
-	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 
@@ -16,26 +14,27 @@ import (
 type h2Stream struct {
 	conn *h2Conn
 	id   uint32
-	// batch is the connection's when the head was put in line to be written.
-	batch uint64
-	news  chan struct{}
-	bare  bool // the answer has no content, whatever its head says
+	// batch is the connection's when the head was put in line to be written,
+	// and headEnd where in it the head ends.
+	batch   uint64
+	headEnd int
+	news    chan struct{}
+	state   streamState
+	bare    bool // the answer has no content, whatever its head says
 
-	interim    []interimHead
-	res        *Response
-	trailer    http.Header // becomes the response's at its end
-	buf        []byte      // received, not yet read; from off
-	off        int
-	ended      bool // the API has ended its side
-	gone       bool // the connection has forgotten the stream
-	err        *Error
-	left       int64 // of the declared content that has not come; -1 when undeclared
-	window     int   // of what the API may still send
-	unreturned int
+	interim  []interimHead
+	res      *Response
+	trailer  http.Header // becomes the response's at its end
+	inbox    inbox
+	complete bool // the whole answer has come
+	err      *Error
+	left     int64 // of the declared content that has not come; -1 when undeclared
 
-	sendWindow int64
-	stopped    bool // the upload is to end
-	out        *h2Upload
+	initial int // the part of receive's size that SETTINGS gave
+	receive receiveWindow
+	pace    pace
+	send    sendWindow
+	out     *upload
 }
 
 type interimHead struct {
@@ -59,23 +58,37 @@ func (s *h2Stream) wake() {
 // fail ends the stream with an error, unless its answer is complete. The
 // caller holds mu.
 func (s *h2Stream) fail(err *Error) {
-	if s.err == nil && !s.ended {
+	if s.err == nil && !s.complete {
 		s.err = err
 	}
-	s.stopped = true
-	s.conn.room.Broadcast()
+	s.close()
 	s.wake()
 }
 
+// close takes the stream off the connection. What has come of the answer stays
+// to be read. The caller holds mu.
+func (s *h2Stream) close() {
+	s.state = streamClosed
+	c := s.conn
+	if c.streams[s.id] != s {
+		return
+	}
+	delete(c.streams, s.id)
+	c.room.Broadcast()
+	c.vacate()
+}
+
 // wasReset takes the API's RST_STREAM. After a whole answer it only means that
-// the rest of the upload is not wanted.
+// the rest of the upload is not wanted (RFC 9113 8.1).
 func (s *h2Stream) wasReset(code http2.ErrCode) {
-	err := &Error{Stage: Sent, Err: errReset}
-	if code == http2.ErrCodeRefusedStream {
+	said := codeOf(code)
+	s.conn.pool.metrics.resets[said].Inc()
+	err := &Error{Stage: Sent, Code: said, Err: errReset}
+	if code == http2.ErrCodeRefusedStream && s.res == nil {
 		err.Stage = Refused
+		s.conn.places.refused(len(s.conn.streams) - 1)
 	}
 	s.fail(err)
-	s.conn.forget(s)
 }
 
 // headers takes a head: interim, final or trailers.
@@ -86,7 +99,7 @@ func (s *h2Stream) headers(f *http2.MetaHeadersFrame) error {
 		return nil
 	}
 	if s.res != nil {
-		if !f.StreamEnded() || len(f.PseudoFields()) > 0 {
+		if !f.StreamEnded() || len(f.PseudoFields()) > 0 || !s.state.mayReceive() {
 			return bad
 		}
 		s.trailer = headerOf(f)
@@ -105,6 +118,7 @@ func (s *h2Stream) headers(f *http2.MetaHeadersFrame) error {
 		s.wake()
 		return nil
 	}
+	s.conn.places.answered()
 	return s.final(f, status)
 }
 
@@ -122,12 +136,14 @@ func (s *h2Stream) final(f *http2.MetaHeadersFrame, status int) error {
 		res.ContentLength = int64(n)
 		s.left = int64(n)
 	}
-	if s.bare = s.bare || status == http.StatusNoContent || status == http.StatusNotModified; s.bare {
-		s.left = 0
-	}
 	res.Trailer = announced(res.Header)
 	s.res = res
 	s.wake()
+	if s.bare = s.bare || status == http.StatusNoContent || status == http.StatusNotModified; s.bare {
+		// The answer is whole at its head (RFC 9110 6.4.1). Some servers send
+		// content all the same: nobody reads it.
+		s.left, s.complete = 0, true
+	}
 	if f.StreamEnded() {
 		if res.ContentLength < 0 {
 			res.ContentLength = 0
@@ -143,37 +159,42 @@ func (s *h2Stream) end() error {
 		s.conn.reset(s.id, http2.ErrCodeProtocol, &Error{Stage: Sent, Err: errShort})
 		return nil
 	}
-	s.ended = true
+	s.complete = true
 	s.wake()
-	if s.out == nil || s.out.sentAll {
-		s.conn.forget(s)
+	if s.state = s.state.endRemote(); s.state == streamClosed {
+		s.close()
 	}
 	return nil
 }
 
-// receive takes content. size is what it costs of the windows.
-func (s *h2Stream) receive(f *http2.DataFrame, size int) error {
+// data takes content. size is what it costs of the windows.
+func (s *h2Stream) data(f *http2.DataFrame, size int) error {
 	data := f.Data()
-	s.window -= size
-	code := http2.ErrCodeProtocol
-	switch tooLong := s.left >= 0 && int64(len(data)) > s.left; {
-	case s.window < 0:
-		code = http2.ErrCodeFlowControl
-		fallthrough
-	case s.res == nil || s.ended || tooLong:
-		s.conn.giveBack(len(data))
-		s.conn.reset(s.id, code, &Error{Stage: Sent, Err: errMalformed})
+	within := s.receive.receive(size)
+	tooLong := s.left >= 0 && int64(len(data)) > s.left
+	switch {
+	case !within && !s.conn.grants.unacked:
+		s.receive.consume(size)
+		s.conn.reset(s.id, http2.ErrCodeFlowControl, &Error{Stage: Sent, Err: errMalformed})
+		return nil
+	case s.bare:
+		s.receive.consume(size)
+		if f.StreamEnded() {
+			return s.end()
+		}
+		return nil
+	case s.res == nil || !s.state.mayReceive() || tooLong:
+		s.receive.consume(size)
+		s.conn.reset(s.id, http2.ErrCodeProtocol, &Error{Stage: Sent, Err: errMalformed})
 		return nil
 	}
 	if s.left > 0 {
 		s.left -= int64(len(data))
 	}
-	s.returned(size - len(data))
-	if s.off > 0 && len(s.buf)+len(data) > cap(s.buf) {
-		s.buf = s.buf[:copy(s.buf, s.buf[s.off:])]
-		s.off = 0
-	}
-	s.buf = append(s.buf, data...)
+	s.receive.consume(size - len(data))
+	s.inbox.put(data)
+	s.conn.pool.budget.take(len(data))
+	s.conn.adjust()
 	if f.StreamEnded() {
 		return s.end()
 	}
@@ -183,46 +204,22 @@ func (s *h2Stream) receive(f *http2.DataFrame, size int) error {
 	return nil
 }
 
-// returned gives n bytes back to the stream's window, now and then.
-func (s *h2Stream) returned(n int) {
-	s.unreturned += n
-	if s.unreturned >= streamWindow/4 && !s.ended && !s.gone {
-		_ = s.conn.framer.WriteWindowUpdate(s.id, uint32(s.unreturned))
-		s.window += s.unreturned
-		s.unreturned = 0
-		s.conn.signal()
+// consumed follows n bytes that were read. The window grows for a reader that
+// keeps up, as long as the process holds little.
+func (s *h2Stream) consumed(n int) {
+	c := s.conn
+	s.receive.consume(n)
+	c.pool.budget.give(n)
+	c.adjust()
+	if !s.state.mayReceive() {
+		return
 	}
-}
-
-// await waits for the head of the answer and passes on what comes before it.
-func (s *h2Stream) await(ctx context.Context, interim func(int, http.Header)) (*Response, error) {
-	for {
-		s.conn.mu.Lock()
-		res, err, early := s.res, s.err, s.interim
-		s.interim = nil
-		s.conn.mu.Unlock()
-		for _, i := range early {
-			switch {
-			case i.status == http.StatusContinue:
-				s.out.goOn()
-			case interim != nil:
-				interim(i.status, i.header)
-			}
-		}
-		switch {
-		case res != nil:
-			if res.Status < 300 {
-				s.out.goOn() // a refusal does not want the content that it was asked about
-			}
-			return res, nil
-		case err != nil:
-			return nil, err
-		}
-		select {
-		case <-s.news:
-		case <-ctx.Done():
-			return nil, &Error{Stage: Sent, Err: context.Cause(ctx)}
-		}
+	if s.receive.size < mostGrown && c.pool.budget.ample() && s.pace.keepsUp(n, s.receive.size, c.pulse.rtt) {
+		s.receive.size = min(s.receive.size*growth, mostGrown)
+	}
+	if n := s.receive.announce(); n > 0 {
+		_ = c.framer.WriteWindowUpdate(s.id, uint32(n))
+		c.signal()
 	}
 }
 
@@ -231,91 +228,76 @@ func (s *h2Stream) await(ctx context.Context, interim func(int, http.Header)) (*
 func (s *h2Stream) leave() {
 	c := s.conn
 	c.mu.Lock()
-	s.stopped = true
-	c.giveBack(len(s.buf) - s.off)
-	s.buf, s.off = nil, 0
-	if !s.gone {
+	c.pool.budget.give(s.inbox.clear())
+	if s.state != streamClosed {
+		// An upload that no longer moves because the connection's window is
+		// shut leaves it so for whoever comes next.
+		stuck := s.state.maySend() && c.send.shutFor() >= retirePatience
 		// The API learns at once that nobody listens any more.
-		c.forget(s)
-		if c.err == nil {
-			_ = c.framer.WriteRSTStream(s.id, http2.ErrCodeCancel)
-			c.signal()
+		_ = c.framer.WriteRSTStream(s.id, http2.ErrCodeCancel)
+		c.signal()
+		s.close()
+		if stuck && c.err == nil {
+			c.leave(errConnShut)
 		}
 	}
-	c.room.Broadcast()
 	c.mu.Unlock()
 	s.out.abandon()
 }
 
-// h2Body reads the answer's content.
-type h2Body struct {
-	s    *h2Stream
-	ctx  context.Context
-	done error // what every further Read says
-}
-
-// keepBuffer is how large an empty buffer of a stream that waits may be.
-const keepBuffer = 2 << 10
-
-func (b *h2Body) Read(p []byte) (int, error) {
-	if b.done != nil {
-		return 0, b.done
-	}
-	s := b.s
-	for {
-		n, over, err := s.take(p)
-		switch {
-		case n > 0 && !over:
-			return n, nil
-		case over:
-			b.done = err
-			s.leave()
-			return n, err
-		}
-		select {
-		case <-s.news:
-		case <-b.ctx.Done():
-			b.done = context.Cause(b.ctx)
-			s.leave()
-			return 0, b.done
-		}
-	}
-}
-
-// take copies what has come. over tells that nothing comes after it.
-func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
+// write sends content as the API permits.
+func (s *h2Stream) write(p []byte) error {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n = copy(p, s.buf[s.off:])
-	s.off += n
-	if s.off == len(s.buf) {
-		s.off = 0
-		s.buf = s.buf[:0]
-		if cap(s.buf) > keepBuffer {
-			s.buf = nil
+	for len(p) > 0 {
+		for s.state.maySend() && (s.send.left <= 0 || c.send.left <= 0 || c.out.Len() > uploadBacklog) {
+			c.room.Wait()
 		}
-		switch {
-		case s.ended:
-			over, err = true, io.EOF
-			if s.trailer != nil {
-				s.res.Trailer = s.trailer
-			}
-		case s.err != nil:
-			over, err = true, s.err
+		if !s.state.maySend() {
+			return errStopped
 		}
-	}
-	if n > 0 {
-		c.giveBack(n)
-		s.returned(n)
-	}
-	return n, over, err
-}
-
-func (b *h2Body) Close() error {
-	if b.done == nil {
-		b.done = errBodyClosed
-		b.s.leave()
+		n := min(int64(len(p)), s.send.left, c.send.left, int64(c.maxFrame))
+		s.send.spend(n)
+		c.send.spend(n)
+		_ = c.framer.WriteData(s.id, false, p[:n])
+		c.signal()
+		p = p[n:]
 	}
 	return nil
+}
+
+// errStopped ends an upload whose stream has ended.
+var errStopped = errors.New("the stream has ended")
+
+// finish ends our side, with the trailers where there are some.
+func (s *h2Stream) finish(trailer http.Header) error {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !s.state.maySend() {
+		return errStopped
+	}
+	if len(trailer) > 0 {
+		c.block.Reset()
+		c.encodeFields(trailer)
+		c.writeBlock(s.id, true)
+	} else {
+		_ = c.framer.WriteData(s.id, true, nil)
+	}
+	c.signal()
+	if s.state = s.state.endLocal(); s.state == streamClosed {
+		s.close()
+	}
+	return nil
+}
+
+// breakOff tells the API that the content will not be completed.
+func (s *h2Stream) breakOff() {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.state.maySend() {
+		c.reset(s.id, http2.ErrCodeCancel, &Error{Stage: Sent, Err: errUploadBroke})
+	}
 }

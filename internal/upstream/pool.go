@@ -4,103 +4,88 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
 )
-
-// ConnectTimeout bounds a TCP connect and the TLS handshake after it together.
-const ConnectTimeout = 5 * time.Second
-
-// What HTTP/1.1 connections may wait without a request: each for idleTimeout,
-// and maxIdle of them, so that a burst leaves no crowd of sockets behind.
-const (
-	idleTimeout = 90 * time.Second
-	maxIdle     = 256
-)
-
-// streamsPerDial is how many waiting requests one HTTP/2 connection is
-// expected to serve; the API's limit, like most servers', is 100 or above.
-const streamsPerDial = 100
 
 // conn is a connection with room for one more request.
 type conn interface {
 	// roundTrip uses the reserved place, or gives it back: for a context that
-	// has ended nothing is sent.
+	// has ended nothing is sent. With errPlaceLost the request is as it was.
 	roundTrip(ctx context.Context, req *Request) (*Response, error)
 }
 
 // Pool keeps the connections to one API. It is safe for concurrent use.
 type Pool struct {
 	target  *url.URL
-	address string // host:port
-	tls     *tls.Config
-	dialer  func(ctx context.Context, network, address string) (net.Conn, error)
+	connect *connector
+	budget  budget
+	metrics *metrics
+	log     zerolog.Logger
+	quiet   *quietLog
 
-	ctx    context.Context // ends dials on Close
-	cancel context.CancelCauseFunc
-	dials  sync.WaitGroup
+	ctx     context.Context // ends dials and the keeper on Close
+	cancel  context.CancelCauseFunc
+	work    sync.WaitGroup // dials and the keeper
+	stir    chan struct{}  // has a token when the line may move
+	alarm   *time.Timer    // wakes the keeper; set under mu
+	waiting atomic.Int64   // length of the line
 
-	mu      sync.Mutex
-	closed  bool
-	http1   bool                 // the last connection negotiated nothing better
-	shared  []*h2Conn            // HTTP/2 connections, oldest first
-	idle    []*h1Conn            // HTTP/1.1 connections without a request, last used last
-	open    map[*h1Conn]struct{} // HTTP/1.1 connections, idle or not
-	pending []*dial              // dials in progress
-	waiting int                  // requests that wait for one of them
-	reaper  *time.Timer          // closes what stays idle; nil while nothing is idle
+	mu     sync.Mutex
+	closed bool
+	line   []*waiter            // requests without a place, oldest first
+	http1  bool                 // the last connection negotiated nothing better
+	shared []*h2Conn            // HTTP/2 connections, oldest first
+	idle   []*h1Conn            // HTTP/1.1 connections without a request, last used last
+	open   map[*h1Conn]struct{} // HTTP/1.1 connections, idle or not
+	growth dialPlan
+	reaper *time.Timer // closes what stays idle; nil while nothing is idle
 }
 
-// dial is a connection in the making that several requests may wait for.
-type dial struct {
-	done chan struct{}
-	conn *h1Conn // for the request that began it, when it speaks HTTP/1.1
-	err  error
-	left bool // that request stopped waiting; guarded by the pool's mu
+// waiter is a request without a place.
+type waiter struct {
+	served chan struct{} // closed once it has what it waits for
+	conn   conn
+	err    error
 }
 
 // Options are what tests and the embedding program may choose.
 type Options struct {
-	// TLS is the base configuration; nil means the system's roots. TLS 1.2 is
-	// the least that is spoken.
+	// TLS is the base configuration, for the API and an egress proxy; nil means
+	// the system's roots. TLS 1.2 is the least that is spoken.
 	TLS *tls.Config
-	// Dial opens the TCP connection; nil means the system's.
+	// Dial opens the TCP connection; nil means the system's. Without Lookup it
+	// gets the name as it is.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Lookup resolves a name; nil means the system's.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// EgressProxy is an http or https URL of an HTTP proxy that leads to the
+	// API, nil for a direct way. EgressAuthorization is the value of its
+	// Proxy-Authorization; it is in no error and no log.
+	EgressProxy         *url.URL
+	EgressAuthorization string
+	// Log hears of connections: what the API ends and what cannot be made.
+	Log zerolog.Logger
 }
 
 // New makes a pool for an http or https URL with a host. Nothing is dialled
 // until the first request. The owner must Close it.
 func New(target *url.URL, o Options) *Pool {
-	p := &Pool{target: target, address: hostPort(target), dialer: o.Dial, open: make(map[*h1Conn]struct{})}
+	p := &Pool{
+		target: target, connect: newConnector(target, o), metrics: newMetrics(), log: o.Log, quiet: newQuietLog(o.Log),
+		open: make(map[*h1Conn]struct{}), stir: make(chan struct{}, 1), alarm: time.NewTimer(time.Hour),
+		http1: target.Scheme != "https", growth: dialPlan{places: assumedStreams},
+	}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
-	if p.dialer == nil {
-		p.dialer = (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext
-	}
-	if target.Scheme != "https" {
-		p.http1 = true
-		return p
-	}
-	p.tls = &tls.Config{}
-	if o.TLS != nil {
-		p.tls = o.TLS.Clone()
-	}
-	p.tls.MinVersion = max(p.tls.MinVersion, tls.VersionTLS12)
-	p.tls.NextProtos = []string{"h2", "http/1.1"}
-	p.tls.ClientSessionCache = tls.NewLRUClientSessionCache(64)
-	if p.tls.ServerName == "" {
-		p.tls.ServerName = target.Hostname()
-	}
+	p.work.Add(1)
+	go p.keepLine()
 	return p
-}
-
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // Connections counts the open connections of each protocol.
@@ -122,6 +107,7 @@ func (p *Pool) Close() {
 		p.reaper.Stop()
 		p.reaper = nil
 	}
+	p.failLine(len(p.line), errPoolClosed)
 	p.mu.Unlock()
 	p.cancel(ErrClosed)
 	for c := range open {
@@ -130,50 +116,59 @@ func (p *Pool) Close() {
 	for _, c := range shared {
 		c.close()
 	}
-	p.dials.Wait()
+	p.work.Wait()
 }
 
-// acquire returns a connection with a place reserved for one request.
+var errPoolClosed = &Error{Stage: Unsent, Dial: true, Cause: CauseClosed, Err: ErrClosed}
+
+// acquire returns a connection with a place reserved for one request. While
+// there is none the request waits in line, for as long as ctx lives: the API
+// allows so many at once, and says so (RFC 9113 5.1.2).
 func (p *Pool) acquire(ctx context.Context) (conn, error) {
-	for {
-		if ctx.Err() != nil {
-			return nil, &Error{Stage: Unsent, Err: context.Cause(ctx)}
-		}
-		if c := p.ready(); c != nil {
+	if ctx.Err() != nil {
+		return nil, &Error{Stage: Unsent, Err: context.Cause(ctx)}
+	}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errPoolClosed
+	}
+	if len(p.line) == 0 {
+		if c := p.place(); c != nil {
+			p.mu.Unlock()
 			return c, nil
 		}
-		d, mine := p.join()
-		if d == nil {
-			return nil, &Error{Stage: Unsent, Dial: true, Err: ErrClosed}
-		}
-		select {
-		case <-d.done:
-		case <-ctx.Done():
-			p.leave(d, mine)
-			return nil, &Error{Stage: Unsent, Dial: true, Err: context.Cause(ctx)}
-		}
-		p.mu.Lock()
-		p.waiting--
-		p.mu.Unlock()
-		if d.err != nil {
-			return nil, d.err
-		}
-		if mine && d.conn != nil {
-			return d.conn, nil
-		}
 	}
+	w := &waiter{served: make(chan struct{})}
+	p.line = append(p.line, w)
+	p.waiting.Add(1) // before the look: a place that is free from now on stirs
+	p.serve()
+	p.mu.Unlock()
+	select {
+	case <-w.served:
+		return w.conn, w.err
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	if i := slices.Index(p.line, w); i >= 0 {
+		p.line = slices.Delete(p.line, i, i+1)
+		p.waiting.Add(-1)
+		w.err = &Error{Stage: Unsent, Err: context.Cause(ctx)}
+	}
+	p.mu.Unlock()
+	return w.conn, w.err // a place that came just now is given back by roundTrip
 }
 
-// ready finds a connection that is open already.
-func (p *Pool) ready() conn {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.shared {
-		if c.reserve() {
-			return c
+// place reserves one on an open connection. The caller holds mu.
+func (p *Pool) place() conn {
+	for _, aged := range []bool{false, true} {
+		for _, c := range p.shared {
+			if c.reserve(aged) {
+				p.growth.renew = p.growth.renew || aged
+				return c
+			}
 		}
 	}
-	p.prune()
 	for len(p.idle) > 0 {
 		last := len(p.idle) - 1
 		c := p.idle[last]
@@ -188,128 +183,74 @@ func (p *Pool) ready() conn {
 	return nil
 }
 
-// join waits for a dial in progress where it can be shared, and begins one
-// where it cannot. A dial is shared as long as the API may speak HTTP/2: one
-// connection then serves them all.
-func (p *Pool) join() (d *dial, mine bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// serve gives places to those who wait, in the order in which they came, and
+// sees to it that there will be more. The caller holds mu.
+func (p *Pool) serve() {
 	if p.closed {
-		return nil, false
-	}
-	p.waiting++
-	if n := len(p.pending); n > 0 && !p.http1 && p.waiting <= n*streamsPerDial {
-		return p.pending[n-1], false
-	}
-	d = &dial{done: make(chan struct{})}
-	p.pending = append(p.pending, d)
-	p.dials.Add(1)
-	go p.run(d)
-	return d, true
-}
-
-// leave is for a request that stopped waiting. Its dial goes on: the
-// connection serves somebody else.
-func (p *Pool) leave(d *dial, mine bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting--
-	if !mine {
 		return
 	}
-	d.left = true
-	if d.conn != nil {
-		p.keep(d.conn)
+	for len(p.line) > 0 {
+		c := p.place()
+		if c == nil {
+			break
+		}
+		p.pop(c, nil)
+	}
+	p.prune()
+	p.grow()
+}
+
+// pop ends the wait of the first in line. The caller holds mu.
+func (p *Pool) pop(c conn, err error) {
+	w := p.line[0]
+	p.line[0] = nil
+	p.line = p.line[1:]
+	p.waiting.Add(-1)
+	w.conn, w.err = c, err
+	close(w.served)
+}
+
+// failLine ends the wait of the first n. The caller holds mu.
+func (p *Pool) failLine(n int, err error) {
+	for range min(n, len(p.line)) {
+		p.pop(nil, err)
 	}
 }
 
-// run makes the connection of d.
-func (p *Pool) run(d *dial) {
-	defer p.dials.Done()
-	ctx, cancel := context.WithTimeout(p.ctx, ConnectTimeout)
-	defer cancel()
-	h1, h2, err := p.connect(ctx)
-
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pending = slices.DeleteFunc(p.pending, func(other *dial) bool { return other == d })
-	switch {
-	case err != nil:
-		d.err = err
-	case p.closed:
-		d.err = &Error{Stage: Unsent, Dial: true, Err: ErrClosed}
-		if h1 != nil {
-			h1.close()
-		} else {
-			h2.close()
-		}
-	case h2 != nil:
-		p.http1 = false
-		p.shared = append(p.shared, h2)
-	default:
-		p.http1 = true
-		p.open[h1] = struct{}{}
-		d.conn = h1
-		if d.left {
-			p.keep(h1)
-		}
+// freed is told by a connection that may have a place again. It may hold its
+// own lock.
+func (p *Pool) freed() {
+	if p.waiting.Load() > 0 {
+		p.stirred()
 	}
-	close(d.done)
+}
+
+func (p *Pool) stirred() {
+	select {
+	case p.stir <- struct{}{}:
+	default:
+	}
+}
+
+// keepLine moves the line when connections stir or the time has come for
+// another dial.
+func (p *Pool) keepLine() {
+	defer p.work.Done()
+	defer p.alarm.Stop()
+	for {
+		select {
+		case <-p.stir:
+		case <-p.alarm.C:
+		case <-p.ctx.Done():
+			return
+		}
+		p.mu.Lock()
+		p.serve()
+		p.mu.Unlock()
+	}
 }
 
 // prune drops the HTTP/2 connections that have closed. The caller holds mu.
 func (p *Pool) prune() {
 	p.shared = slices.DeleteFunc(p.shared, func(c *h2Conn) bool { return c.dead() })
-}
-
-// release takes back an HTTP/1.1 connection whose exchange ended cleanly.
-func (p *Pool) release(c *h1Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.keep(c)
-}
-
-// keep makes an open connection an idle one, if there is room. The caller
-// holds mu.
-func (p *Pool) keep(c *h1Conn) {
-	if p.closed || len(p.idle) == maxIdle {
-		delete(p.open, c)
-		c.close()
-		return
-	}
-	c.idleSince = time.Now()
-	p.idle = append(p.idle, c)
-	if p.reaper == nil {
-		p.reaper = time.AfterFunc(idleTimeout, p.reap)
-	}
-}
-
-// discard is for an HTTP/1.1 connection that cannot be used again.
-func (p *Pool) discard(c *h1Conn) {
-	c.close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.open, c)
-}
-
-// reap closes the connections that have been idle for too long. The oldest
-// stand first.
-func (p *Pool) reap() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return
-	}
-	n := 0
-	for n < len(p.idle) && time.Since(p.idle[n].idleSince) >= idleTimeout {
-		p.idle[n].close()
-		delete(p.open, p.idle[n])
-		n++
-	}
-	p.idle = append(p.idle[:0], p.idle[n:]...)
-	if len(p.idle) == 0 {
-		p.reaper = nil
-		return
-	}
-	p.reaper = time.AfterFunc(idleTimeout-time.Since(p.idle[0].idleSince), p.reap)
 }

@@ -68,25 +68,34 @@ const (
 // Error is a failed attempt.
 type Error struct {
 	Stage Stage
-	// Dial is true when no connection could be made, TLS included.
-	Dial bool
+	// Dial is true when no connection could be made, TLS included. Cause says
+	// why; it is empty otherwise. CauseCertificate will not heal by itself.
+	Dial  bool
+	Cause Cause
 	// TLS is true when it was the TLS handshake that failed.
 	TLS bool
-	Err error
+	// Code is what the API said when it ended the stream, or the connection
+	// before it broke; NoCode when it said nothing, or spoke HTTP/1.1.
+	Code Code
+	Err  error
 }
 
 func (e *Error) Error() string {
+	said := ""
+	if e.Code != NoCode {
+		said = " (" + string(e.Code) + ")"
+	}
 	switch {
 	case e.TLS:
 		return fmt.Sprintf("verify upstream: %v", e.Err)
 	case e.Dial:
 		return fmt.Sprintf("connect upstream: %v", e.Err)
 	case e.Stage == Refused:
-		return fmt.Sprintf("send request: upstream refused it: %v", e.Err)
+		return fmt.Sprintf("send request: upstream refused it%s: %v", said, e.Err)
 	case e.Stage == Unsent:
 		return fmt.Sprintf("send request: %v", e.Err)
 	}
-	return fmt.Sprintf("read response: %v", e.Err)
+	return fmt.Sprintf("read response%s: %v", said, e.Err)
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -99,22 +108,31 @@ var errHeadTooLarge = errors.New("response head is larger than 256 KiB")
 // maxHeadBytes bounds a response head; the API's are under 4 KiB.
 const maxHeadBytes = 256 << 10
 
-// RoundTrip sends req and returns the head of its answer. The exchange ends
-// when the response's body is read to io.EOF or closed, or when ctx ends;
-// after an error nothing is left of it. Errors are of type *Error; when ctx
-// has ended, they wrap its cause.
+// RoundTrip sends req and returns the head of its answer. While the API allows
+// no further request, it waits for a place until ctx ends. The exchange ends
+// when the response's body is read to io.EOF or closed, or when ctx ends; after
+// an error nothing is left of it. Errors are of type *Error; when ctx has
+// ended, they wrap its cause.
 func (p *Pool) RoundTrip(ctx context.Context, req *Request) (*Response, error) {
-	c, err := p.acquire(ctx)
-	if err != nil {
-		closeBody(req)
-		return nil, withCause(ctx, err)
+	for {
+		c, err := p.acquire(ctx)
+		if err != nil {
+			closeBody(req)
+			return nil, withCause(ctx, err)
+		}
+		res, err := c.roundTrip(ctx, req)
+		switch {
+		case err == nil:
+			return res, nil
+		case !errors.Is(err, errPlaceLost):
+			return nil, withCause(ctx, err)
+		}
 	}
-	res, err := c.roundTrip(ctx, req)
-	if err != nil {
-		return nil, withCause(ctx, err)
-	}
-	return res, nil
 }
+
+// errPlaceLost: the connection was given up between the reservation of a place
+// and its use. Nothing happened to the request.
+var errPlaceLost = errors.New("the connection is going away")
 
 func closeBody(req *Request) {
 	if req.Body != nil {
@@ -128,9 +146,16 @@ func withCause(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
+	e := *asError(err)
+	e.TLS, e.Err = false, context.Cause(ctx)
+	return &e
+}
+
+// asError finds the *Error in err, or makes one that promises nothing.
+func asError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
-		return &Error{Stage: e.Stage, Dial: e.Dial, Err: context.Cause(ctx)}
+		return e
 	}
-	return &Error{Stage: Sent, Err: context.Cause(ctx)}
+	return &Error{Stage: Sent, Err: err}
 }
