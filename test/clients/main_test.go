@@ -44,10 +44,7 @@ func start(t testing.TB, so sim.Options, ho harness.Options) *pair {
 	t.Cleanup(api.Close)
 	ho.Upstream = api.URL()
 	if ca := api.CA(); ca != nil {
-		ho.CAFile = filepath.Join(t.TempDir(), "ca.pem")
-		if err := ca.WriteFile(ho.CAFile); err != nil {
-			t.Fatal(err)
-		}
+		ho.CAFile = writeCA(t, ca)
 	}
 	p := startProxy(t, ho)
 	p.api = api
@@ -102,6 +99,16 @@ func (p *pair) recorded(t testing.TB, name string) *sim.Request {
 		t.Fatal(err)
 	}
 	return rec
+}
+
+// writeCA puts an authority's certificate into a file.
+func writeCA(t testing.TB, ca *sim.CA) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := ca.WriteFile(file); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // await waits until a channel closes or gives a value.

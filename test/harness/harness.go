@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -58,6 +57,7 @@ type Options struct {
 	Binary   string
 	Upstream string // the base URL
 	Dir      string // where the configuration file goes; the caller removes it
+	Addr     string // host:port of the data plane, such as a predecessor's; "" finds a free port
 	CAFile   string // trusted by SSL_CERT_FILE; "" leaves the system's roots
 	Proxy    string // further lines of the [proxy] table
 	Rest     string // what follows it in the file, such as [[headers]]
@@ -87,6 +87,9 @@ func Launch(o Options) (*Proxy, error) {
 		Addr:   "127.0.0.1:" + strconv.Itoa(ports[0]),
 		Admin:  "127.0.0.1:" + strconv.Itoa(ports[1]),
 		exited: make(chan struct{}),
+	}
+	if o.Addr != "" {
+		p.Addr = o.Addr
 	}
 	file := filepath.Join(o.Dir, "proxy-"+strconv.Itoa(ports[0])+".toml")
 	if err := os.WriteFile(file, []byte(p.config(o)), 0o600); err != nil {
@@ -263,20 +266,6 @@ func Run(o Options, args ...string) (exitCode int, output string) {
 		return -1, err.Error()
 	}
 	return cmd.ProcessState.ExitCode(), string(out)
-}
-
-// FreePorts returns n different loopback ports that were free a moment ago.
-func FreePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
 }
 
 // A Buffer is a bytes.Buffer for one writer and many readers. The zero Buffer

@@ -24,6 +24,22 @@ func Events(deltas int) []string {
 	return events
 }
 
+// ToolEvents is [Events] with a call of the tool Read in place of the text.
+func ToolEvents(deltas int) []string {
+	events := Events(deltas)
+	name := func(i int, from, to string) { events[i] = strings.Replace(events[i], from, to, 1) }
+	name(1, `{"type":"text","text":""}`, `{"type":"tool_use","id":"toolu_sim","name":"Read","input":{}}`)
+	for i := range deltas {
+		piece := `path`
+		if i == 0 {
+			piece = `{\"file_path\":\"/`
+		}
+		name(3+i, `{"type":"text_delta","text":"`+word(i)+`"}`, `{"type":"input_json_delta","partial_json":"`+piece+`"}`)
+	}
+	name(len(events)-2, `"end_turn"`, `"tool_use"`)
+	return events
+}
+
 // Text is what the deltas of a stream say together.
 func Text(deltas int) string {
 	var b strings.Builder

@@ -35,6 +35,10 @@ func (x *exchange) run() {
 		<-x.r.Context().Done()
 		return
 	}
+	if x.plan.CutHead {
+		x.rec.Outcome = Cut
+		panic(http.ErrAbortHandler)
+	}
 	x.headers()
 	switch {
 	case x.plan.Status >= 400:
@@ -180,7 +184,11 @@ func (x *exchange) stream() {
 	if x.rc.Flush() != nil {
 		return
 	}
-	for i, event := range Events(x.deltas()) {
+	events := Events(x.deltas())
+	if x.plan.Tool {
+		events = ToolEvents(x.deltas())
+	}
+	for i, event := range events {
 		if x.plan.CRLF {
 			event = strings.ReplaceAll(event, "\n", "\r\n")
 		}

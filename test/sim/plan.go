@@ -28,6 +28,9 @@ type Plan struct {
 	Gzip bool
 	// CRLF ends the lines of a stream with CR LF.
 	CRLF bool
+	// Tool makes the stream's first block a tool call, its deltas the pieces of
+	// the tool's input.
+	Tool bool
 	// Stream answers with SSE whatever the request asks for.
 	Stream bool
 	// Early answers before the request's body is read. Over HTTP/1.1 the body
@@ -43,6 +46,8 @@ type Plan struct {
 	Stall bool
 	// CutAfter breaks the connection after that many events; 0 means never.
 	CutAfter int
+	// CutHead breaks the connection before the answer's head.
+	CutHead bool
 	// CutInside sends half of the next event before the connection breaks.
 	CutInside bool
 	// Hints sends a 103 with a Link header first.
@@ -97,7 +102,7 @@ func (p *Plan) flags() map[string]*bool {
 	return map[string]*bool{
 		"gated": &p.Gated, "gzip": &p.Gzip, "crlf": &p.CRLF, "stream": &p.Stream, "early": &p.Early,
 		"hang": &p.Hang, "hold": &p.Hold, "stall": &p.Stall, "cutinside": &p.CutInside,
-		"hints": &p.Hints, "trailer": &p.Trailer, "notype": &p.NoType,
+		"hints": &p.Hints, "trailer": &p.Trailer, "notype": &p.NoType, "tool": &p.Tool, "cuthead": &p.CutHead,
 	}
 }
 
