@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
 	"anthropic-oauth-proxy/internal/config"
+	"anthropic-oauth-proxy/internal/doctor"
 )
 
 const healthcheckTimeout = 3 * time.Second
@@ -20,7 +19,7 @@ const healthcheckTimeout = 3 * time.Second
 func healthcheck(c config.Config, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(context.Background(), healthcheckTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(c.Proxy.AdminAddr)+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+doctor.Reachable(c.Proxy.AdminAddr)+"/readyz", nil)
 	if err != nil {
 		fmt.Fprintf(stderr, "anthropic-oauth-proxy: ask %s: %v\n", c.Proxy.AdminAddr, err)
 		return exitFailed
@@ -39,20 +38,4 @@ func healthcheck(c config.Config, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	return exitOK
-}
-
-// reachable turns an address to listen on into one to dial: nobody can dial
-// "every interface".
-func reachable(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return listen
-	}
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-		if ip.Is6() {
-			host = "::1"
-		}
-	}
-	return net.JoinHostPort(host, port)
 }

@@ -6,6 +6,7 @@
 //	anthropic-oauth-proxy check-config  validate the configuration and print what is in force
 //	anthropic-oauth-proxy healthcheck   ask a running proxy whether it is ready
 //	anthropic-oauth-proxy status        say how a running proxy is, and whose fault what is wrong is
+//	anthropic-oauth-proxy doctor        look at all that the proxy depends on
 //	anthropic-oauth-proxy version       print the version
 //
 // All of them take --config FILE. The exit code is 0 for a clean end, 1 when

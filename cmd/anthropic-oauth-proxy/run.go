@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"anthropic-oauth-proxy/internal/config"
+	"anthropic-oauth-proxy/internal/doctor"
 )
 
 // Exit codes.
@@ -32,6 +33,8 @@ commands:
   healthcheck   exit 0 when the proxy of this configuration is ready, else 1
   status        say how the running proxy is and whose fault what is wrong is:
                 exit 0 healthy, 1 not, 2 nobody answers
+  doctor        look at all that the proxy depends on, safe beside a running one:
+                exit 0 when nothing failed, else 1
   version       print the version
 
 flags:
@@ -39,7 +42,7 @@ flags:
                  built-in defaults apply: loopback only, no tailnet
   --admin ADDR   status: the admin port to ask, in place of the configuration's
   --watch        status: again every second, until interrupted
-  --json         status: as JSON
+  --json         status, doctor: as JSON
   --help         this text
 
 environment: CONFIG_PATH, LOG_LEVEL (trace debug info warn error), TS_AUTHKEY, TAILSCALE_SOCKET, NO_COLOR
@@ -59,6 +62,8 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	case asked.command == "version":
 		fmt.Fprintf(stdout, "anthropic-oauth-proxy %s (%s, %s/%s, commit %s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, commit())
 		return exitOK
+	case asked.command == "doctor":
+		return examine(asked, getenv, stdout, stderr)
 	case asked.command == "status" && asked.admin != "":
 		return status(asked, asked.admin, getenv, stdout, stderr)
 	}
@@ -73,7 +78,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	case "healthcheck":
 		return healthcheck(c, stdout, stderr)
 	case "status":
-		return status(asked, reachable(c.Proxy.AdminAddr), getenv, stdout, stderr)
+		return status(asked, doctor.Reachable(c.Proxy.AdminAddr), getenv, stdout, stderr)
 	}
 	return serve(c, stdout, stderr)
 }
@@ -81,7 +86,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 // commands maps each command to the flags that it has beside --config.
 var commands = map[string][]string{
 	"serve": nil, "check-config": nil, "healthcheck": nil, "version": nil,
-	"status": {"admin", "watch", "json"},
+	"status": {"admin", "watch", "json"}, "doctor": {"json"},
 }
 
 // request is a command line.
@@ -106,7 +111,7 @@ func parse(args []string) (request, error) {
 	if rest := flags.Args(); len(rest) > 0 {
 		r.command = rest[0]
 		if _, known := commands[r.command]; !known {
-			return r, errors.New("unknown command: use serve, check-config, healthcheck, status or version")
+			return r, errors.New("unknown command: use serve, check-config, healthcheck, status, doctor or version")
 		}
 		if err := flags.Parse(rest[1:]); err != nil {
 			return r, err

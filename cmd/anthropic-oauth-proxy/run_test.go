@@ -68,7 +68,7 @@ func TestRun(t *testing.T) {
 		{"help of a command", []string{"serve", "--help"}, nil, 0, []string{usage}, nil},
 		{"version", []string{"version"}, nil, 0, []string{"anthropic-oauth-proxy dev (go1."}, nil},
 		{"version needs no configuration", []string{"version", "--config", absent}, nil, 0, []string{"anthropic-oauth-proxy dev"}, nil},
-		{"unknown command", []string{"sevre"}, nil, 2, nil, []string{"unknown command: use serve, check-config, healthcheck, status or version", "--help"}},
+		{"unknown command", []string{"sevre"}, nil, 2, nil, []string{"unknown command: use serve, check-config, healthcheck, status, doctor or version", "--help"}},
 		{"unknown flag", []string{"--port", "80"}, nil, 2, nil, []string{"-port", "--help"}},
 		{"unknown flag of a command", []string{"serve", "--port=80"}, nil, 2, nil, []string{"-port", "--help"}},
 		{"two commands", []string{"version", "serve"}, nil, 2, nil, []string{"too many arguments", "--help"}},
@@ -149,17 +149,6 @@ func TestHealthcheck(t *testing.T) {
 				t.Errorf("exit code %d and %q, want %d and %q; stderr: %s", code, out.String(), tc.code, tc.says, errs.String())
 			}
 		})
-	}
-}
-
-func TestReachable(t *testing.T) {
-	for listen, want := range map[string]string{
-		"127.0.0.1:9090": "127.0.0.1:9090", "0.0.0.0:9090": "127.0.0.1:9090", ":9090": "127.0.0.1:9090",
-		"[::]:9090": "[::1]:9090", "[fd00::1]:9090": "[fd00::1]:9090", "localhost:9090": "localhost:9090",
-	} {
-		if got := reachable(listen); got != want {
-			t.Errorf("to reach %s one dials %s, want %s", listen, got, want)
-		}
 	}
 }
 

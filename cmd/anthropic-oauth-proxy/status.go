@@ -29,7 +29,7 @@ const (
 // status asks the admin port of a running proxy how it is: the sentence and the
 // tables of its page. The exit code is of the last answer.
 func status(asked request, addr string, getenv func(string) string, stdout, stderr io.Writer) int {
-	colour := instrument.Colour(isTerminal(stdout) && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb")
+	colour := instrument.Colour(coloured(stdout, getenv))
 	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
 	if !asked.watch {
 		return look(context.Background(), client, addr, asked.json, colour, stdout, stderr)
@@ -99,6 +99,11 @@ func fetch(ctx context.Context, client *http.Client, addr string) ([]byte, instr
 		return nil, s, fmt.Errorf("its answer is not a status of version %d", instrument.Version)
 	}
 	return raw, s, nil
+}
+
+// coloured reports whether w shows colours and its reader wants them.
+func coloured(w io.Writer, getenv func(string) string) bool {
+	return isTerminal(w) && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
 
 // isTerminal reports whether w is one.

@@ -147,12 +147,10 @@ type Figure struct {
 // Text is the figure in one line.
 func (f Figure) Text() string {
 	line := f.Value
-	for _, more := range []string{f.Unit, f.Note} {
-		if more != "" {
-			line += " " + more
-		}
+	if f.Unit != "" {
+		line += " " + f.Unit
 	}
-	return line
+	return line + " · " + f.Note
 }
 
 // Figures are the four numbers at the top.

@@ -1,0 +1,307 @@
+package doctor
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const sectionUpstream = "ProxyUpstreamErrors"
+
+// next is the door through which the API is reached: its own, or the egress
+// proxy's.
+func (e *examination) door() (host, port, what string) {
+	u, what := e.Config.Proxy.Upstream, "the API"
+	if p := e.Config.Proxy.EgressProxy; p != nil {
+		u, what = p.URL, "the egress proxy"
+	}
+	port = u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Hostname(), port, what
+}
+
+func lookDNS(ctx context.Context, e *examination) Finding {
+	host, port, what := e.door()
+	if ip, err := netip.ParseAddr(host); err == nil {
+		e.addresses = []string{net.JoinHostPort(ip.String(), port)}
+		return ok("%s is an address: %s", what, host)
+	}
+	resolver := e.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	began := time.Now()
+	found, err := resolver.LookupHost(ctx, host)
+	if err != nil {
+		return fail(fmt.Sprintf("%s (%s) is not found: %v", host, what, err),
+			"Look at /etc/resolv.conf and, in a cluster, at the NetworkPolicy: UDP and TCP 53 must reach the resolver.", sectionUpstream)
+	}
+	for _, ip := range found {
+		e.addresses = append(e.addresses, net.JoinHostPort(ip, port))
+	}
+	return ok("%s is %s, in %s", host, strings.Join(found, ", "), ms(time.Since(began)))
+}
+
+func lookAddresses(ctx context.Context, e *examination) Finding {
+	_, _, what := e.door()
+	if len(e.addresses) == 0 {
+		return skipped("none is known")
+	}
+	each := patience / time.Duration(2*len(e.addresses))
+	var answers, failures []string
+	for _, address := range e.addresses {
+		ctx, cancel := context.WithTimeout(ctx, each)
+		began := time.Now()
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		cancel()
+		if err != nil {
+			failures = append(failures, err.Error())
+			continue
+		}
+		_ = conn.Close()
+		answers = append(answers, fmt.Sprintf("%s in %s", address, ms(time.Since(began))))
+	}
+	e.connected = len(answers) > 0
+	const next = "Look at the firewall and, in a cluster, at the NetworkPolicy: TCP must leave to these addresses."
+	switch {
+	case !e.connected:
+		return fail(fmt.Sprintf("no address of %s takes a connection: %s", what, strings.Join(failures, "; ")), next, sectionUpstream)
+	case len(failures) > 0:
+		return warn(fmt.Sprintf("%d of %d addresses of %s take no connection: %s; others do: %s", len(failures), len(e.addresses), what, strings.Join(failures, "; "), strings.Join(answers, ", ")),
+			"Connections go to the others. "+next, sectionUpstream)
+	}
+	return ok("%s", strings.Join(answers, ", "))
+}
+
+// dial opens a connection to the API, through the egress proxy where one is
+// configured.
+func (e *examination) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	var conn net.Conn
+	var err error
+	for _, address := range e.addresses {
+		if conn, err = d.DialContext(ctx, "tcp", address); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if deadline, bounded := ctx.Deadline(); bounded {
+		_ = conn.SetDeadline(deadline)
+	}
+	proxy := e.Config.Proxy.EgressProxy
+	if proxy == nil {
+		return conn, nil
+	}
+	if proxy.URL.Scheme == "https" {
+		conn = tls.Client(conn, &tls.Config{ServerName: proxy.URL.Hostname(), RootCAs: e.Config.Proxy.UpstreamRoots})
+	}
+	if err := connect(conn, target(e.Config.Proxy.Upstream), proxy.Authorization.Reveal()); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func target(u *url.URL) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	return net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+}
+
+// connect asks an HTTP proxy for a tunnel (RFC 9110 9.3.6).
+func connect(conn net.Conn, to, authorization string) error {
+	head := "CONNECT " + to + " HTTP/1.1\r\nHost: " + to + "\r\n"
+	if authorization != "" {
+		head += "Proxy-Authorization: " + authorization + "\r\n"
+	}
+	if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
+		return fmt.Errorf("ask the egress proxy: %w", err)
+	}
+	// Nobody speaks first behind a CONNECT: nothing of the tunnel is buffered.
+	res, err := http.ReadResponse(bufio.NewReaderSize(conn, 16), &http.Request{Method: http.MethodConnect})
+	if err != nil {
+		return errors.New("ask the egress proxy: its answer cannot be read")
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask the egress proxy: it answered %d", res.StatusCode)
+	}
+	return nil
+}
+
+func lookTLS(ctx context.Context, e *examination) Finding {
+	u := e.Config.Proxy.Upstream
+	switch {
+	case !e.connected:
+		return skipped("there is no connection")
+	case u.Scheme != "https" && e.Config.Proxy.EgressProxy == nil:
+		e.secured = true
+		return skipped("the API is asked without TLS (%s)", u)
+	}
+	conn, err := e.dial(ctx)
+	if err != nil {
+		return fail(fmt.Sprintf("no connection to the API: %v", err), "Ask whoever runs the egress proxy whether it lets this machine through to the API.", sectionUpstream)
+	}
+	defer conn.Close()
+	if u.Scheme != "https" {
+		e.secured = true
+		return skipped("the API is asked without TLS (%s)", u)
+	}
+	secure := tls.Client(conn, e.tlsConfig())
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return untrusted(err)
+	}
+	e.secured = true
+	state := secure.ConnectionState()
+	leaf := state.PeerCertificates[0]
+	left := time.Until(leaf.NotAfter)
+	says := fmt.Sprintf("%s, %s, issued by %s, expires in %d d", tls.VersionName(state.Version), orNothing(state.NegotiatedProtocol), issuer(leaf), int(left.Hours()/24))
+	const soon = 7 * 24 * time.Hour
+	switch {
+	case left < soon:
+		return warn(says, "The certificate is not ours to renew: if the issuer is your own, tell who runs the inspecting proxy.", sectionUpstream)
+	case state.NegotiatedProtocol != "h2":
+		return warn(says+"; HTTP/2 was not offered", "Something between here and the API speaks HTTP/1.1 alone: each stream takes a connection of its own.", sectionUpstream)
+	}
+	return ok("%s", says)
+}
+
+func (e *examination) tlsConfig() *tls.Config {
+	return &tls.Config{ServerName: e.Config.Proxy.Upstream.Hostname(), RootCAs: e.Config.Proxy.UpstreamRoots,
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+}
+
+func untrusted(err error) Finding {
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var name x509.HostnameError
+	switch {
+	case errors.As(err, &authority):
+		who := "an unknown authority"
+		if authority.Cert != nil {
+			who = issuer(authority.Cert)
+		}
+		return fail("the certificate is issued by "+who+", whom this machine does not trust",
+			"If that is your own inspecting proxy, name its CA in proxy.upstream_ca_file. If not, somebody stands in the way.", sectionUpstream)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fail("the certificate has expired, or this machine's clock is wrong", "Look at the clock below; then tell who runs what stands before the API.", sectionUpstream)
+	case errors.As(err, &name):
+		return fail("the certificate is for another name", "Look at what the name of the API leads to: something else answers there.", sectionUpstream)
+	}
+	return fail(fmt.Sprintf("no TLS: %v", err), "Look for what cuts TLS between here and the API: a firewall, or an inspecting proxy.", sectionUpstream)
+}
+
+func issuer(c *x509.Certificate) string {
+	if c.Issuer.CommonName != "" {
+		return c.Issuer.CommonName
+	}
+	return c.Issuer.String()
+}
+
+func orNothing(protocol string) string {
+	if protocol == "" {
+		return "no ALPN"
+	}
+	return protocol
+}
+
+// answer is the head of the API's.
+type answer struct {
+	code  int
+	date  time.Time
+	asked time.Time
+	took  time.Duration
+}
+
+// lookHTTP asks without a credential: to be refused is to have arrived.
+func lookHTTP(ctx context.Context, e *examination) Finding {
+	if !e.secured {
+		return skipped("there is no secure connection")
+	}
+	transport := &http.Transport{
+		Proxy: nil, DisableKeepAlives: true, ForceAttemptHTTP2: true, TLSClientConfig: e.tlsConfig(),
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return e.dial(ctx) },
+	}
+	transport.TLSClientConfig.NextProtos = nil // the transport's own
+	client := plain()
+	client.Transport = transport
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.Config.Proxy.Upstream.String()+"/v1/models", nil)
+	if err != nil {
+		return fail(err.Error(), "Correct proxy.upstream_url.", "")
+	}
+	req.Header.Set("Anthropic-Version", "2023-06-01")
+	a := answer{asked: time.Now()}
+	res, err := client.Do(req)
+	if err != nil {
+		return fail("no answer: "+bare(err), "The connection stands, so ask at Anthropic's status page, and look at what inspects HTTP in between.", sectionUpstream)
+	}
+	_ = res.Body.Close()
+	a.code, a.took = res.StatusCode, time.Since(a.asked)
+	a.date, _ = http.ParseTime(res.Header.Get("Date"))
+	e.answered = &a
+	switch {
+	case a.code == http.StatusUnauthorized:
+		return ok("401 without a credential, as it should be, by %s in %s", res.Proto, ms(a.took))
+	case a.code >= 500:
+		return fail(fmt.Sprintf("it answers %d", a.code), "Look at Anthropic's status page; clients retry by themselves.", sectionUpstream)
+	}
+	return warn(fmt.Sprintf("it answers %d where 401 is expected", a.code), "Make sure that proxy.upstream_url is the Claude API, and that no page of a portal answers in its place.", sectionUpstream)
+}
+
+// bare is an error without the URL that net/http puts around it.
+func bare(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err.Error()
+	}
+	return err.Error()
+}
+
+// askOver sends one request over a connection of its own.
+func askOver(conn net.Conn, host, path string) (code int, err error) {
+	if _, err := fmt.Fprintf(conn, "HEAD %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host); err != nil {
+		return 0, err
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodHead})
+	if err != nil {
+		return 0, errors.New("its answer cannot be read")
+	}
+	return res.StatusCode, res.Body.Close()
+}
+
+func lookClock(_ context.Context, e *examination) Finding {
+	switch {
+	case e.answered == nil:
+		return skipped("there is no answer of the API")
+	case e.answered.date.IsZero():
+		return skipped("the API did not say what time it is")
+	}
+	const tolerable, wrong = 30 * time.Second, 5 * time.Minute
+	a := e.answered
+	off := a.asked.Add(a.took / 2).Sub(a.date) // a Date has no fractions
+	says := fmt.Sprintf("this machine is %s off the API's", off.Round(time.Second))
+	const next = "Synchronise the node's clock (chrony, systemd-timesyncd): certificates and keys are judged by it."
+	switch distance := off.Abs(); {
+	case distance > wrong:
+		return fail(says, next, "")
+	case distance > tolerable:
+		return warn(says, next, "")
+	}
+	return ok("%s", says)
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
