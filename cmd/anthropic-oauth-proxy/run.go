@@ -45,7 +45,8 @@ flags:
   --json         status, doctor: as JSON
   --help         this text
 
-environment: CONFIG_PATH, LOG_LEVEL (trace debug info warn error), TS_AUTHKEY, TAILSCALE_SOCKET, NO_COLOR
+environment: CONFIG_PATH, LOG_LEVEL (trace debug info warn error), TS_AUTHKEY, TAILSCALE_SOCKET,
+  TAILSCALE_HOSTNAME, NO_COLOR
 exit codes:  0 clean, 1 could not run or not ready, 2 bad configuration or usage
 `
 

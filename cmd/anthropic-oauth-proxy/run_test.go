@@ -224,7 +224,7 @@ func TestTheDocumentsAgree(t *testing.T) {
 			t.Errorf("the package comment does not tell of %s", c)
 		}
 	}
-	for _, word := range []string{"--config", "--help", "CONFIG_PATH", "LOG_LEVEL", "TS_AUTHKEY", "TAILSCALE_SOCKET"} {
+	for _, word := range []string{"--config", "--help", "CONFIG_PATH", "LOG_LEVEL", "TS_AUTHKEY", "TAILSCALE_SOCKET", "TAILSCALE_HOSTNAME"} {
 		if !strings.Contains(usage, word) || !strings.Contains(readme, word) {
 			t.Errorf("%s is not in both --help and README.md", word)
 		}

@@ -108,6 +108,10 @@ func TestPrecedence(t *testing.T) {
 	if err != nil || cfg.Tailscale.Socket != "/env.sock" {
 		t.Errorf("TAILSCALE_SOCKET over the file: got %q, %v", cfg.Tailscale.Socket, err)
 	}
+	cfg, err = Load(Sources{Path: flagged, Getenv: environ("TAILSCALE_HOSTNAME", "From-Env")})
+	if err != nil || cfg.Tailscale.Hostname != "from-env" {
+		t.Errorf("TAILSCALE_HOSTNAME over the file: got %q, %v", cfg.Tailscale.Hostname, err)
+	}
 	cfg, err = Load(Sources{Path: flagged, Getenv: environ()})
 	if err != nil || cfg.Tailscale.Socket != "/file.sock" {
 		t.Errorf("the file over the default: got %q, %v", cfg.Tailscale.Socket, err)

@@ -16,6 +16,7 @@ type environment struct {
 	logLevel   zerolog.Level
 	authKey    Secret
 	socket     string
+	hostname   string
 }
 
 // logLevels are the names that LOG_LEVEL may have. zerolog knows more, but
@@ -27,8 +28,9 @@ func readEnvironment(getenv func(string) string) (environment, error) {
 		configPath: getenv("CONFIG_PATH"),
 		authKey:    NewSecret(strings.TrimSpace(getenv("TS_AUTHKEY"))),
 		socket:     getenv("TAILSCALE_SOCKET"),
+		hostname:   getenv("TAILSCALE_HOSTNAME"),
 	}
-	var levelErr, socketErr error
+	var levelErr, socketErr, hostnameErr error
 	if env.logLevel, levelErr = parseLevel(getenv("LOG_LEVEL")); levelErr != nil {
 		levelErr = &Error{
 			File: inEnvironment, Key: "LOG_LEVEL", Problem: levelErr.Error(),
@@ -38,7 +40,10 @@ func readEnvironment(getenv func(string) string) (environment, error) {
 	if problem, remedy := checkSocket(env.socket); problem != "" {
 		socketErr = &Error{File: inEnvironment, Key: "TAILSCALE_SOCKET", Problem: problem, Remedy: remedy}
 	}
-	return env, joined(levelErr, socketErr)
+	if env.hostname != "" && !isLabel(env.hostname) {
+		hostnameErr = &Error{File: inEnvironment, Key: "TAILSCALE_HOSTNAME", Problem: notALabel, Remedy: labelRemedy}
+	}
+	return env, joined(levelErr, socketErr, hostnameErr)
 }
 
 func parseLevel(name string) (zerolog.Level, error) {

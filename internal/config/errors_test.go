@@ -184,6 +184,7 @@ func TestRefusesEnvironment(t *testing.T) {
 		{"level that hides errors", "LOG_LEVEL", "disabled", "not a log level"},
 		{"numeric level", "LOG_LEVEL", "1", "not a log level"},
 		{"socket", "TAILSCALE_SOCKET", "/hunter2\n", "not plain text"},
+		{"hostname with a dot", "TAILSCALE_HOSTNAME", "hunter2.example", "not a MagicDNS short name"},
 		{"socket of other bytes", "TAILSCALE_SOCKET", "/\xff", "not plain text"},
 	} {
 		_, err := Load(Sources{Getenv: environ(tc.variable, tc.value)})

@@ -65,11 +65,17 @@ func build(source string, doc document, keys positions, env environment, envErr 
 	return cfg, nil
 }
 
+// What is wrong with a name that is no DNS label, and what would be right.
+const (
+	notALabel   = "is not a MagicDNS short name"
+	labelRemedy = "use 1 to 63 letters, digits and hyphens, without dots"
+)
+
 func (c *checker) tailscale(doc document, env environment) Tailscale {
 	in := doc.Tailscale
 	out := Tailscale{
 		Mode:             Mode(in.Mode),
-		Hostname:         strings.ToLower(in.Hostname),
+		Hostname:         strings.ToLower(cmp.Or(env.hostname, in.Hostname)),
 		Socket:           cmp.Or(env.socket, in.Socket, defaults().Tailscale.Socket),
 		PollInterval:     c.duration("tailscale.poll_interval_secs", in.PollIntervalSecs),
 		ConnectTimeout:   c.duration("tailscale.connect_timeout_secs", in.ConnectTimeoutSecs),
@@ -82,7 +88,7 @@ func (c *checker) tailscale(doc document, env environment) Tailscale {
 		c.fail("tailscale.mode", "is unknown", `write "sidecar" or "off"`)
 	}
 	if !isLabel(in.Hostname) {
-		c.fail("tailscale.hostname", "is not a MagicDNS short name", "use 1 to 63 letters, digits and hyphens, without dots")
+		c.fail("tailscale.hostname", notALabel, labelRemedy)
 	}
 	if problem, remedy := checkSocket(in.Socket); problem != "" {
 		c.fail("tailscale.socket", problem, remedy)

@@ -1,9 +1,7 @@
 package clients
 
 import (
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,34 +15,8 @@ import (
 	"anthropic-oauth-proxy/test/sim"
 )
 
-// node is where npm put the packages of testdata/npm, installed once into the
-// user's cache and kept there for later runs.
-var node = sync.OnceValues(func() (dir string, err error) {
-	lock, err := os.ReadFile("testdata/npm/package-lock.json")
-	if err != nil {
-		return "", err
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(cache, "anthropic-oauth-proxy-test", fmt.Sprintf("npm-%x", sha256.Sum256(lock))[:16])
-	if _, err := os.Stat(filepath.Join(dir, "installed")); err == nil {
-		return dir, nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	if err := os.CopyFS(dir, os.DirFS("testdata/npm")); err != nil && !os.IsExist(err) {
-		return "", err
-	}
-	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	return dir, os.WriteFile(filepath.Join(dir, "installed"), nil, 0o644)
-})
+// node is where npm put the packages of testdata/npm.
+var node = sync.OnceValues(func() (string, error) { return harness.NodePackages("testdata/npm") })
 
 // nodePackages returns where the npm packages are. Without npm the test is
 // skipped; an npm that cannot install fails it.

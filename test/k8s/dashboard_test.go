@@ -21,7 +21,7 @@ import (
 // queries returns the dashboard's expressions with its variables filled in.
 func queries(t *testing.T) []string {
 	t.Helper()
-	text, err := load(t).Read("components/monitoring/dashboard.json")
+	text, err := load(t).Read("components/alerts/dashboard.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestQueriesNameMetricsThatExist(t *testing.T) {
 		t.Errorf("a misspelt metric goes unnoticed: %q", found)
 	}
 	expressions := queries(t)
-	for _, rule := range alerts(t).Groups[0].Rules {
+	for _, rule := range every(alerts(t)) {
 		expressions = append(expressions, rule.Expr.String())
 	}
 	for _, expression := range expressions {

@@ -3,18 +3,17 @@ package k8s
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
 	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	psa "k8s.io/pod-security-admission/api"
 	podsecurity "k8s.io/pod-security-admission/policy"
 )
-
-// namespace is where everything lives.
-const namespace = "anthropic-oauth-proxy"
 
 // A report collects violations, each a sentence that names its object.
 type report struct{ violations []string }
@@ -27,21 +26,27 @@ func (r *report) add(format string, args ...any) {
 // the version of tailscale.com that the proxy is built with, such as v1.102.5.
 func (m *Manifests) Check(tailscaleVersion string) []string {
 	r := &report{}
-	m.checkObjects(r)
 	if len(m.StatefulSets) != 1 {
 		r.add("there are %d StatefulSets, want one", len(m.StatefulSets))
 		return r.violations
 	}
+	m.checkObjects(r)
 	m.checkSecurity(r)
 	m.checkReferences(r)
 	m.checkSidecar(r, tailscaleVersion)
 	m.checkLifetimes(r)
+	checkSpread(r, m.StatefulSets[0])
 	m.checkRules(r)
 	return r.violations
 }
 
-// checkObjects holds what every object must have.
+// checkObjects holds what every object must have, beginning with the namespace
+// of the StatefulSet: an install lives in one.
 func (m *Manifests) checkObjects(r *report) {
+	namespace := m.StatefulSets[0].Namespace
+	if namespace == "" {
+		r.add("StatefulSet/%s names no namespace", m.StatefulSets[0].Name)
+	}
 	for _, name := range slices.Sorted(maps.Keys(m.All)) {
 		object := m.All[name]
 		if !strings.HasPrefix(name, "Namespace/") && object.Namespace != namespace {
@@ -54,6 +59,9 @@ func (m *Manifests) checkObjects(r *report) {
 		}
 	}
 	for _, ns := range m.Namespaces {
+		if ns.Name != namespace {
+			r.add("Namespace/%s is not where the objects are, %q", ns.Name, namespace)
+		}
 		for _, mode := range []string{"enforce", "audit", "warn"} {
 			if ns.Labels["pod-security.kubernetes.io/"+mode] != "restricted" {
 				r.add("Namespace/%s does not %s Pod Security restricted", ns.Name, mode)
@@ -162,6 +170,7 @@ func (m *Manifests) checkSelectors(r *report, podLabels labels.Set) {
 		if !selects(np.Spec.PodSelector.MatchLabels, podLabels) {
 			r.add("NetworkPolicy/%s selects no pod", np.Name)
 		}
+		checkMetadataServices(r, np)
 		for _, ingress := range np.Spec.Ingress {
 			for _, port := range ingress.Ports {
 				if _, ok := portNumber(pod, *port.Port); !ok {
@@ -185,6 +194,33 @@ func (m *Manifests) checkSelectors(r *report, podLabels labels.Set) {
 			}
 		}
 	}
+}
+
+// metadataServices are where clouds hand credentials to whoever asks from a
+// node: AWS, Azure, GCP and others; Azure's wire server; Alibaba; Oracle; AWS
+// and GCP over IPv6.
+var metadataServices = []string{"169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"}
+
+// checkMetadataServices wants no rule to let a pod reach one of them.
+func checkMetadataServices(r *report, np *networking.NetworkPolicy) {
+	for _, egress := range np.Spec.Egress {
+		for _, to := range egress.To {
+			if to.IPBlock == nil {
+				continue
+			}
+			for _, address := range metadataServices {
+				if within(to.IPBlock.CIDR, address) && !slices.ContainsFunc(to.IPBlock.Except, func(except string) bool { return within(except, address) }) {
+					r.add("NetworkPolicy/%s lets the pod reach the metadata service %s", np.Name, address)
+				}
+			}
+		}
+	}
+}
+
+// within reports whether an address is in a prefix.
+func within(cidr, address string) bool {
+	prefix, err := netip.ParsePrefix(cidr)
+	return err == nil && prefix.Contains(netip.MustParseAddr(address))
 }
 
 // checkSecretReference allows one Secret, to one container.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -21,6 +22,12 @@ const (
 	containerbootExitSeconds = 25
 	// containerbootBootSeconds is containerboot's own limit for a login.
 	containerbootBootSeconds = 60
+	// successorSeconds is the most that the cluster test has measured from the
+	// proxy's exit until its successor is reached by name, with some room.
+	successorSeconds = 25
+	// patienceSeconds is how long a single name may answer nobody: the real
+	// claude knocks for 177 s, with a gap of 39 s before its last two.
+	patienceSeconds = 130
 )
 
 // checkMemoryLimit wants the Go runtime to know the limit, with room for what
@@ -93,8 +100,24 @@ func (m *Manifests) checkSidecar(r *report, tailscaleVersion string) {
 	if dir := env["TS_STATE_DIR"]; path.Base(dir) == "tailscale" || volumeAt(sidecar, dir) == "" {
 		r.add("the sidecar's state directory %q is named tailscale or is no volume", dir)
 	}
+	if !sameSource(sidecar, "TS_HOSTNAME", proxy, "TAILSCALE_HOSTNAME") {
+		r.add("the sidecar asks for one name and the proxy expects another: TS_HOSTNAME and TAILSCALE_HOSTNAME differ")
+	}
 	m.checkConfig(r, proxy, env["TS_SOCKET"])
 	checkSocketVolume(r, pod, sidecar, proxy, env["TS_SOCKET"])
+}
+
+// sameSource reports whether two variables are taken from the same field.
+func sameSource(a *core.Container, nameA string, b *core.Container, nameB string) bool {
+	field := func(c *core.Container, name string) string {
+		for _, e := range c.Env {
+			if e.Name == name && e.ValueFrom != nil && e.ValueFrom.FieldRef != nil {
+				return e.ValueFrom.FieldRef.FieldPath
+			}
+		}
+		return ""
+	}
+	return field(a, nameA) != "" && field(a, nameA) == field(b, nameB)
 }
 
 // checkSocketVolume wants the socket's directory to be one emptyDir that both
@@ -160,6 +183,12 @@ func (m *Manifests) checkLifetimes(r *report) {
 			r.add("the proxy's %s probe does not ask for %s on the admin port", probe.name, probe.path)
 		}
 	}
+	checkLiveness(r, "proxy", proxy)
+	checkLiveness(r, "sidecar", find(pod.InitContainers, sidecarName))
+	drain := int64(cfg.Proxy.DrainTimeout.Seconds())
+	if drain+successorSeconds > patienceSeconds && *m.StatefulSets[0].Spec.Replicas == 1 {
+		r.add("drain_timeout_secs is %d: with the successor's start the name answers nobody for more than %d s, and turns are lost", drain, patienceSeconds)
+	}
 	need := int64(cfg.Proxy.DrainTimeout.Seconds()) + containerbootExitSeconds
 	if l := proxy.Lifecycle; l != nil && l.PreStop != nil && l.PreStop.Sleep != nil {
 		need += l.PreStop.Sleep.Seconds
@@ -167,6 +196,38 @@ func (m *Manifests) checkLifetimes(r *report) {
 	if grace := pod.TerminationGracePeriodSeconds; grace == nil || *grace <= need {
 		r.add("terminationGracePeriodSeconds does not exceed the drain and the sidecar's exit: %d s", need)
 	}
+}
+
+// checkLiveness wants a container that hangs to be noticed, and then not to get
+// the pod's whole grace: it drains nothing.
+func checkLiveness(r *report, name string, c *core.Container) {
+	if c == nil || c.LivenessProbe == nil {
+		r.add("the %s has no liveness probe: nothing ends it when it hangs", name)
+		return
+	}
+	probe := c.LivenessProbe
+	if grace := probe.TerminationGracePeriodSeconds; grace == nil || *grace > 10 {
+		r.add("the %s's liveness has no short terminationGracePeriodSeconds of its own", name)
+	}
+	if patience := probe.PeriodSeconds * probe.FailureThreshold; patience < 30 || patience > 60 {
+		r.add("the %s's liveness waits %d s, want 30 to 60: long enough for a busy node, short enough for a client", name, patience)
+	}
+}
+
+// checkSpread wants pods that stand in for one another on different nodes.
+func checkSpread(r *report, set *apps.StatefulSet) {
+	if set.Spec.Replicas == nil || *set.Spec.Replicas < 2 {
+		return
+	}
+	pod := &set.Spec.Template.Spec
+	if pod.Affinity != nil && pod.Affinity.PodAntiAffinity != nil {
+		for _, term := range pod.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
+			if term.TopologyKey == core.LabelHostname && selects(term.LabelSelector.MatchLabels, set.Spec.Template.Labels) {
+				return
+			}
+		}
+	}
+	r.add("two pods may be on one node, and die with it together")
 }
 
 // startupSeconds is how long the startup probe lets a container fail.

@@ -11,7 +11,7 @@ const repository = "../.."
 
 func load(t *testing.T) *Tree {
 	t.Helper()
-	tree, err := LoadTree(repository + "/k8s")
+	tree, err := LoadTree(repository)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,8 +78,20 @@ func TestEveryBreakageIsNoticed(t *testing.T) {
 		{"ordinary init container", set, "          restartPolicy: Always\n", "", "not Always"},
 		{"liveness on /health", set, "path: /livez", "path: /health", "liveness probe"},
 		{"readiness on /livez", set, "          readinessProbe:\n            httpGet:\n              path: /readyz", "          readinessProbe:\n            httpGet:\n              path: /livez", "readiness probe"},
-		{"grace below the drain", set, "terminationGracePeriodSeconds: 360", "terminationGracePeriodSeconds: 300", "terminationGracePeriodSeconds"},
-		{"drain above the grace", cfg, "drain_timeout_secs = 300", "drain_timeout_secs = 400", "terminationGracePeriodSeconds"},
+		{"grace below the drain", set, "terminationGracePeriodSeconds: 150", "terminationGracePeriodSeconds: 110", "terminationGracePeriodSeconds does not exceed"},
+		{"drain above the grace", cfg, "drain_timeout_secs = 100", "drain_timeout_secs = 140", "terminationGracePeriodSeconds does not exceed"},
+		{"drain beyond a client's patience", cfg, "drain_timeout_secs = 100", "drain_timeout_secs = 110", "turns are lost"},
+		{"no liveness of the sidecar", set, "          livenessProbe:\n            exec:", "          readinessProbe:\n            exec:", "sidecar has no liveness"},
+		{"a dead proxy gets the pod's grace", set, "            terminationGracePeriodSeconds: 10\n", "", "proxy's liveness has no short"},
+		{"a hung tailscaled gets the pod's grace", set, "            terminationGracePeriodSeconds: 5\n", "", "sidecar's liveness has no short"},
+		{"a busy node is a dead daemon", set, "periodSeconds: 15", "periodSeconds: 2", "sidecar's liveness waits 6 s"},
+		{"two tailnet names", set, "- name: TAILSCALE_HOSTNAME\n              valueFrom:\n                fieldRef:\n                  fieldPath: metadata.annotations['anthropic-oauth-proxy/tailnet-name']", "- name: TAILSCALE_HOSTNAME\n              value: proxy", "TAILSCALE_HOSTNAME differ"},
+		{"Azure's wire server", "base/networkpolicy.yaml", `"168.63.129.16/32", `, "", "metadata service 168.63.129.16"},
+		{"the link-local range", "base/networkpolicy.yaml", `"169.254.0.0/16", `, "", "metadata service 169.254.169.254"},
+		{"GCP's over IPv6", "base/networkpolicy.yaml", `, "fd20:ce::254/128"`, "", "metadata service fd20:ce::254"},
+		{"presence of another namespace", "overlays/production/kustomization.yaml", "transformers:\n  - ../../follow\n", "namespace: other\n", "watches the namespace"},
+		{"replicas that nobody counts", "overlays/production/kustomization.yaml", "transformers:\n  - ../../follow\n", "replicas: [{name: anthropic-oauth-proxy, count: 2}]\n", "does not count to"},
+		{"two pods on one node", "overlays/production/kustomization.yaml", "transformers:", "replicas: [{name: anthropic-oauth-proxy, count: 2}]\ntransformers:", "two pods may be on one node"},
 		{"startup probe too short", set, "failureThreshold: 45", "failureThreshold: 30", "startup probe gives up"},
 		{"unknown key in the configuration", cfg, "poll_interval_secs", "poll_interval", "configuration is refused"},
 		{"plain http upstream", cfg, "https://api", "http://api", "configuration is refused"},
@@ -92,8 +104,8 @@ func TestEveryBreakageIsNoticed(t *testing.T) {
 		{"selector of the budget", "base/poddisruptionbudget.yaml", "    matchLabels:\n      app.kubernetes.io/name: anthropic-oauth-proxy", "    matchLabels:\n      app: proxy", "PodDisruptionBudget/anthropic-oauth-proxy selects no pod"},
 		{"namespace not restricted", "base/namespace.yaml", "enforce: restricted", "enforce: baseline", "does not enforce"},
 		{"unknown field", set, "podManagementPolicy:", "podManagmentPolicy:", "podManagmentPolicy"},
-		{"alert that does not parse", "components/monitoring/prometheusrule.yaml", "expr: tailnet_connected{", "expr: tailnet_connected({", "alert ProxyTailnetNotConnected"},
-		{"alert without a section", "components/monitoring/prometheusrule.yaml", "RUNBOOK.md#proxyscrapemissing", "RUNBOOK.md", "runbook_url"},
+		{"alert that does not parse", "components/alerts/prometheusrule.yaml", "expr: tailnet_connected{", "expr: tailnet_connected({", "alert ProxyTailnetNotConnected"},
+		{"alert without a section", "components/monitoring/presence.yaml", "RUNBOOK.md#proxyscrapemissing", "RUNBOOK.md", "runbook_url"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tree := load(t)

@@ -13,16 +13,25 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// A Tree is a copy of the k8s directory in memory. A test may change it; the
+// A Tree is a copy of the manifests in memory. A test may change it; the
 // files on disk stay as they are.
 type Tree struct {
 	files filesys.FileSystem
 }
 
-// LoadTree reads the k8s directory at root.
+// LoadTree reads the directories k8s and examples of the repository at root.
 func LoadTree(root string) (*Tree, error) {
 	t := &Tree{files: filesys.MakeFsInMemory()}
-	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+	for _, dir := range []string{"k8s", "examples"} {
+		if err := t.load(root, dir); err != nil {
+			return nil, fmt.Errorf("load manifests: %w", err)
+		}
+	}
+	return t, nil
+}
+
+func (t *Tree) load(root, dir string) error {
+	return filepath.WalkDir(filepath.Join(root, dir), func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -34,12 +43,8 @@ func LoadTree(root string) (*Tree, error) {
 		if err != nil {
 			return err
 		}
-		return t.files.WriteFile(path.Join("/k8s", filepath.ToSlash(rel)), data)
+		return t.files.WriteFile(path.Join("/", filepath.ToSlash(rel)), data)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("load manifests: %w", err)
-	}
-	return t, nil
 }
 
 // Read returns the file name, a path below the k8s directory.
@@ -54,7 +59,8 @@ func (t *Tree) Write(name, content string) error {
 }
 
 // Variants names everything that somebody could apply: the base with every
-// set of components, and every overlay. The names are directories below k8s.
+// set of components, every overlay, and the example of a second install. The
+// names are directories, seen from k8s.
 func (t *Tree) Variants() ([]string, error) {
 	components, err := t.files.ReadDir("/k8s/components")
 	if err != nil {
@@ -63,7 +69,7 @@ func (t *Tree) Variants() ([]string, error) {
 	var variants []string
 	for set := range 1 << len(components) {
 		var b strings.Builder
-		b.WriteString("kind: Kustomization\nresources: [../../base]\ncomponents:\n")
+		b.WriteString("kind: Kustomization\nresources: [../../base]\ntransformers: [../../follow]\ncomponents:\n")
 		name := "base"
 		for i, component := range components {
 			if set&(1<<i) != 0 {
@@ -84,6 +90,7 @@ func (t *Tree) Variants() ([]string, error) {
 	for _, overlay := range overlays {
 		variants = append(variants, path.Join("overlays", overlay))
 	}
+	variants = append(variants, "../examples/second-install")
 	slices.Sort(variants)
 	return variants, nil
 }

@@ -1,8 +1,10 @@
 package k8s
 
 import (
+	"fmt"
 	"strings"
 
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -14,6 +16,7 @@ func (m *Manifests) checkRules(r *report) {
 				if _, err := MetricNames(rule.Expr.String()); err != nil {
 					r.add("alert %s: %v", rule.Alert, err)
 				}
+				m.checkPresence(r, rule)
 				if rule.Labels["severity"] == "" {
 					r.add("alert %s has no severity", rule.Alert)
 				}
@@ -22,6 +25,24 @@ func (m *Manifests) checkRules(r *report) {
 				}
 			}
 		}
+	}
+}
+
+// checkPresence wants an expression that names a namespace to name this
+// install's, and one that counts pods to count this install's.
+func (m *Manifests) checkPresence(r *report, rule monitoring.Rule) {
+	set := m.StatefulSets[0]
+	expression := rule.Expr.String()
+	if _, after, ok := strings.Cut(expression, `namespace="`); ok {
+		if named, _, _ := strings.Cut(after, `"`); named != set.Namespace {
+			r.add("alert %s watches the namespace %q, the install is in %q", rule.Alert, named, set.Namespace)
+		}
+	}
+	if named, ok := rule.Labels["namespace"]; ok && named != set.Namespace {
+		r.add("alert %s says that it is of the namespace %q, the install is in %q", rule.Alert, named, set.Namespace)
+	}
+	if rule.Alert == "ProxyPodMissing" && !strings.HasSuffix(expression, fmt.Sprintf(" < %d", *set.Spec.Replicas)) {
+		r.add("alert %s does not count to the StatefulSet's %d replicas: %s", rule.Alert, *set.Spec.Replicas, expression)
 	}
 }
 

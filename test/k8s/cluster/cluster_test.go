@@ -25,6 +25,7 @@ type deployment struct {
 	tailnet *tailnet
 	overlay *overlay
 	volumes []string // local volumes that have been made, by name
+	local   bool     // the cluster makes no volumes by itself
 }
 
 // TestDeployment deploys the project once and takes it through its life. The
@@ -45,14 +46,17 @@ func TestDeployment(t *testing.T) {
 		{"a streamed answer by MagicDNS name", d.streams},
 		{"preflight and verify say yes", d.scriptsSayYes},
 		{"tailscaled is killed and comes back", d.daemonKilled},
+		{"tailscaled hangs and is replaced", d.daemonHangs},
 		{"rollout restart with 50 streams", d.rolloutRestart},
 		{"delete pod with 50 streams", d.deletePod},
+		{"the real claude through a rollout, a delete and a drain", d.claudeThrough},
 		{"a config change rolls the pod", d.configChange},
 		{"a stream outlasts the drain", d.drainDeadline},
 		{"a config that is refused, and the way back", d.badConfig},
 		{"a wrong auth key", d.wrongAuthKey},
 		{"preflight says no, one reason at a time", d.preflightSaysNo},
 		{"verify says no, one reason at a time", d.verifySaysNo},
+		{"a second install beside the first", d.secondInstall},
 		{"several pods behind one Service name", d.highAvailability},
 	} {
 		ok := t.Run(phase.name, func(t *testing.T) {
@@ -99,9 +103,10 @@ func (d *deployment) remove() {
 	for _, args := range [][]string{
 		{"delete", "statefulset", "--all"},
 		{"delete", "pods", "--all", "--grace-period=1"}, // nobody waits for a drain here
-		{"delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s"},
+		{"delete", "namespace", namespace, secondNamespace, "--ignore-not-found", "--timeout=120s"},
 		append([]string{"delete", "persistentvolume", "--ignore-not-found"}, d.volumes...),
-		{"delete", "storageclass", "proxy-cluster-test", "--ignore-not-found"},
+		{"delete", "storageclass", "-l", "proxy-cluster-test"},
+		{"delete", "crd", "-l", "proxy-cluster-test"},
 	} {
 		if out, err := d.try("", args...); err != nil && len(d.volumes) > 0 {
 			d.t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -123,16 +128,32 @@ func (d *deployment) setAuthKey(key string) {
 func (d *deployment) prepare(t *testing.T) {
 	d.run("apply", "-f", repository+"/k8s/base/namespace.yaml")
 	if classes := d.run("get", "storageclass", "-o", "name"); strings.TrimSpace(classes) == "" {
-		d.kube.apply(localClass, "apply", "-f", "-")
+		d.local = true
+		d.kube.apply(localClasses, "apply", "-f", "-")
 	}
-	d.volume()
+	d.volume(defaultClass)
 }
 
-const localClass = `apiVersion: storage.k8s.io/v1
+// The classes of a cluster without a provisioner: the default, and the one that
+// examples/second-install names.
+const (
+	defaultClass = "proxy-cluster-test"
+	namedClass   = "standard"
+)
+
+const localClasses = `apiVersion: storage.k8s.io/v1
 kind: StorageClass
 metadata:
   name: proxy-cluster-test
+  labels: {proxy-cluster-test: ""}
   annotations: {storageclass.kubernetes.io/is-default-class: "true"}
+provisioner: kubernetes.io/no-provisioner
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata:
+  name: standard
+  labels: {proxy-cluster-test: ""}
 provisioner: kubernetes.io/no-provisioner
 `
 
@@ -143,7 +164,7 @@ spec:
   capacity: {storage: 64Mi}
   accessModes: [ReadWriteOnce]
   persistentVolumeReclaimPolicy: Retain
-  storageClassName: proxy-cluster-test
+  storageClassName: %[3]s
   local: {path: %[2]s}
   nodeAffinity:
     required:
@@ -153,8 +174,8 @@ spec:
 
 // volume makes a directory of this machine claimable, where the cluster makes
 // no volumes by itself.
-func (d *deployment) volume() {
-	if !strings.Contains(d.run("get", "storageclass", "-o", "name"), "/proxy-cluster-test\n") {
+func (d *deployment) volume(class string) {
+	if !d.local {
 		return
 	}
 	dir, err := os.MkdirTemp(d.overlay.dir, "volume-")
@@ -163,7 +184,7 @@ func (d *deployment) volume() {
 	}
 	name := fmt.Sprintf("proxy-cluster-test-%d", time.Now().UnixMilli())
 	d.volumes = append(d.volumes, name)
-	d.kube.apply(fmt.Sprintf(localVolume, name, dir), "apply", "-f", "-")
+	d.kube.apply(fmt.Sprintf(localVolume, name, dir, class), "apply", "-f", "-")
 }
 
 func (d *deployment) firstStart(t *testing.T) {
@@ -198,12 +219,13 @@ func (d *deployment) firstStart(t *testing.T) {
 }
 
 func (d *deployment) streams(t *testing.T) {
+	name := "through " + t.Name()
 	d.await(time.Minute, "the caller reaches the proxy by its MagicDNS name", func() bool {
-		body, err := d.tailnet.call(t.Context(), sim.Plan{Name: "first", Deltas: deltas, Stream: true})
+		body, err := d.tailnet.call(t.Context(), sim.Plan{Name: name, Deltas: deltas, Stream: true})
 		return err == nil && body == complete
 	})
 	t.Logf("POST http://anthropic-oauth-proxy:8080/v1/messages from the caller node: a whole stream of %d bytes", len(complete))
-	r, err := d.tailnet.api.Wait(t.Context(), "first")
+	r, err := d.tailnet.api.Wait(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}

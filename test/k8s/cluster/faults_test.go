@@ -135,6 +135,38 @@ func (d *deployment) daemonKilled(t *testing.T) {
 	d.streams(t)
 }
 
+// hangBudget is how long callers may be without the tailnet when tailscaled
+// hangs: three missed looks, the grace of a liveness probe, a start.
+const hangBudget = 100 * time.Second
+
+// daemonHangs stops tailscaled without ending it, as a lock or a lost disk
+// would. Nobody helps, and the proxy and its node's identity stay.
+func (d *deployment) daemonHangs(t *testing.T) {
+	before := d.pod()
+	restarts := status(before, "tailscale").RestartCount
+	d.signal(syscall.SIGSTOP)
+	began := time.Now()
+	lost := d.await(15*time.Second, "readiness is withdrawn", func() bool {
+		code, _ := d.admin("/readyz")
+		return code == 503
+	})
+	ended := d.await(hangBudget, "liveness ends the sidecar", func() bool { return status(d.pod(), "tailscale").RestartCount > restarts })
+	d.await(hangBudget, "the pod is Ready again", func() bool {
+		code, _ := d.admin("/readyz")
+		return code == 200 && isReady(d.pod())
+	})
+	d.streams(t)
+	took := time.Since(began)
+	t.Logf("not ready %v after tailscaled stopped; restarted %v later; reached by name %v after it stopped",
+		lost.Round(time.Millisecond), ended.Round(time.Millisecond), took.Round(time.Millisecond))
+	if took > hangBudget {
+		t.Errorf("a hung tailscaled costs %v, want at most %v", took, hangBudget)
+	}
+	if after := d.pod(); after.UID != before.UID || status(after, "proxy").ContainerID != status(before, "proxy").ContainerID {
+		t.Error("the proxy was restarted with its sidecar")
+	}
+}
+
 func (d *deployment) badConfig(t *testing.T) {
 	old, change := d.pod(), d.overlay.change
 	d.overlay.change = func(text string) string {
@@ -173,7 +205,7 @@ func (d *deployment) forgetIdentity() {
 	d.run("scale", "statefulset/anthropic-oauth-proxy", "--replicas=0")
 	d.await(time.Minute, "the pod has gone", func() bool { return d.pod() == nil })
 	d.run("delete", "pvc", "ts-state-"+podName)
-	d.volume()
+	d.volume(defaultClass)
 }
 
 // wrongAuthKey gives a pod without identity a key that the coordination server

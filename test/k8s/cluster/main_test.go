@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"anthropic-oauth-proxy/test/harness"
 )
 
 // repository is the root of the project, seen from this package.
@@ -63,6 +65,13 @@ func run(m *testing.M) (int, error) {
 		return 1, fmt.Errorf("build image again: %w", err)
 	}
 	os.Setenv("CLUSTER_IMAGES", images)
+	if _, err := exec.LookPath("npm"); err == nil { // from here, for the lab has no way out
+		packages, err := harness.NodePackages(repository + "/test/clients/testdata/npm")
+		if err != nil {
+			return 1, fmt.Errorf("install the claude command: %w", err)
+		}
+		os.Setenv("CLUSTER_CLAUDE", filepath.Join(packages, harness.Claude))
+	}
 	if !own {
 		return m.Run(), nil
 	}

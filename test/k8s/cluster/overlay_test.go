@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -16,7 +17,10 @@ import (
 // images, a coordination server and an API on this machine.
 type overlay struct {
 	dir string
-	// components are added to the base, by name.
+	// resource is a kustomization of the repository, by default the base, and
+	// namespace its namespace, by default the base's.
+	resource, namespace string
+	// components are added to it, by name.
 	components []string
 	tailnet    *tailnet
 	// change edits the configuration that is applied.
@@ -25,8 +29,8 @@ type overlay struct {
 
 const kustomization = `apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-namespace: anthropic-oauth-proxy
-resources: [%[1]s/base, networkpolicy.yaml]
+namespace: %[3]s
+resources: [%[1]s, networkpolicy.yaml]
 components: [%[2]s]
 images:
   - {name: ghcr.io/your-org/anthropic-oauth-proxy, newName: localhost/anthropic-oauth-proxy, newTag: test}
@@ -46,6 +50,7 @@ metadata: {name: anthropic-oauth-proxy}
 spec:
   template:
     spec:
+      affinity: null # one node must do for two pods here
       initContainers:
         - name: tailscale
           env:
@@ -76,13 +81,13 @@ func (o *overlay) write(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree, err := filepath.Rel(o.dir, filepath.Join(root, "k8s"))
+	tree, err := filepath.Rel(o.dir, root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var components []string
 	for _, name := range o.components {
-		components = append(components, filepath.Join(tree, "components", name))
+		components = append(components, filepath.Join(tree, "k8s/components", name))
 	}
 	config, err := os.ReadFile(filepath.Join(root, "k8s/base/config.toml"))
 	if err != nil {
@@ -103,7 +108,7 @@ func (o *overlay) write(t *testing.T) string {
 		fmt.Fprintf(&env, "            - {name: %s, value: \"%s\"}\n", name, variables[name])
 	}
 	for name, content := range map[string]string{
-		"kustomization.yaml": fmt.Sprintf(kustomization, tree, strings.Join(components, ", ")),
+		"kustomization.yaml": fmt.Sprintf(kustomization, filepath.Join(tree, cmp.Or(o.resource, "k8s/base")), strings.Join(components, ", "), cmp.Or(o.namespace, namespace)),
 		"statefulset.yaml":   fmt.Sprintf(patch, env.String()),
 		"networkpolicy.yaml": fmt.Sprintf(reach, o.tailnet.host),
 		"config.toml":        text,

@@ -34,8 +34,8 @@ func (d *deployment) script(name string, args ...string) (code int, said string)
 const scrapeConfig = `global: {scrape_interval: 1s}
 scrape_configs:
   - job_name: anthropic-oauth-proxy
-    metrics_path: /api/v1/namespaces/%s/pods/%s:9090/proxy/metrics
-    static_configs: [{targets: ["%s"]}]
+    metrics_path: /api/v1/namespaces/%[1]s/pods/%[2]s:9090/proxy/metrics
+    static_configs: [{targets: ["%[3]s"], labels: {namespace: %[1]s}}]
 `
 
 // prometheus starts a real one that scrapes the pod through the API server,
@@ -203,8 +203,13 @@ func (d *deployment) verifyAfterRestart(t *testing.T) {
 	d.signal(syscall.SIGKILL)
 	d.await(2*time.Minute, "the sidecar has been restarted", func() bool { return status(d.pod(), "tailscale").RestartCount == 1 })
 	d.await(2*time.Minute, "the pod is Ready again", func() bool { return isReady(d.pod()) })
-	if code, said = d.script("verify", "-t", "30"); code != 1 || !strings.Contains(said, "tailscale was restarted 1 times") {
+	if code, said = d.script("verify", "-t", "30"); code != 1 || !strings.Contains(said, "tailscale was restarted 1 times, and just now") {
 		t.Errorf("the sidecar was restarted: verify exits %d:\n%s", code, said)
+	}
+	// What happened long ago is told, and is no reason for ever.
+	d.tailnet.api.SetPlan(unauthorized)
+	if code, said = d.script("verify", "-t", "30", "-r", "0"); code != 0 || !strings.Contains(said, "tailscale was restarted 1 times, last at ") {
+		t.Errorf("the restart is history: verify exits %d:\n%s", code, said)
 	}
 }
 

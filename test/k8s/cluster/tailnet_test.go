@@ -50,7 +50,8 @@ type tailnet struct {
 	api     *sim.API
 	ca      string // a file: who signed the API's certificate
 	caller  *http.Client
-	proxy   string // an HTTP proxy into the tailnet, for curl
+	dial    func(ctx context.Context, network, address string) (net.Conn, error) // into the tailnet
+	proxy   string                                                               // an HTTP proxy into the tailnet, for curl
 	// pods is the address that the last node other than this machine had.
 	pods atomic.Value
 }
@@ -104,13 +105,15 @@ func (n *tailnet) startAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.api.Close)
-	// As the real API: who brings no credential gets 401.
-	n.api.SetPlan(func(r *http.Request) sim.Plan {
-		if r.Header.Get("Authorization") == "" {
-			return sim.Plan{Status: http.StatusUnauthorized}
-		}
-		return sim.Plan{}
-	})
+	n.api.SetPlan(unauthorized)
+}
+
+// unauthorized is as the real API: who brings no credential gets 401.
+func unauthorized(r *http.Request) sim.Plan {
+	if r.Header.Get("Authorization") == "" {
+		return sim.Plan{Status: http.StatusUnauthorized}
+	}
+	return sim.Plan{}
 }
 
 func (n *tailnet) startCaller(t *testing.T) {
@@ -125,7 +128,7 @@ func (n *tailnet) startCaller(t *testing.T) {
 	}
 	t.Cleanup(func() { node.Close() })
 	transport := &http.Transport{DialContext: node.Dial, DisableKeepAlives: true, DisableCompression: true}
-	n.caller = &http.Client{Transport: transport}
+	n.caller, n.dial = &http.Client{Transport: transport}, node.Dial
 	forward := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(*httputil.ProxyRequest) {}, Transport: transport, ErrorLog: log.New(io.Discard, "", 0)})
 	t.Cleanup(forward.Close)
 	n.proxy = forward.URL
@@ -171,7 +174,12 @@ func (n *tailnet) open(t *testing.T, prefix string, count int) []*stream {
 
 // call makes one request with a credential and returns the answer's body.
 func (n *tailnet) call(ctx context.Context, plan sim.Plan) (string, error) {
-	target := url.URL{Scheme: "http", Host: "anthropic-oauth-proxy:8080", Path: "/v1/messages", RawQuery: "beta=true"}
+	return n.callAt(ctx, "anthropic-oauth-proxy", plan)
+}
+
+// callAt is call by another name on the tailnet.
+func (n *tailnet) callAt(ctx context.Context, host string, plan sim.Plan) (string, error) {
+	target := url.URL{Scheme: "http", Host: host + ":8080", Path: "/v1/messages", RawQuery: "beta=true"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), strings.NewReader(`{"stream":true}`))
 	if err != nil {
 		return "", err
