@@ -65,12 +65,13 @@ func Build(c config.Config, o Options) (*System, error) {
 
 	handler := proxy.New(proxy.Options{
 		Upstream: s.pool, Gate: s.gate, Rules: c.Headers, Metrics: data, Log: o.Log,
-		Limits:   proxy.Limits{HeaderTimeout: c.Proxy.HeaderTimeout, IdleTimeout: c.Proxy.IdleTimeout, MaxBodyBytes: c.Proxy.MaxBodyBytes},
-		Local:    map[string]http.Handler{"/health": pages.Health(), "/metrics": pages.Metrics()},
-		Identify: s.sidecar.identify,
+		Limits:      proxy.Limits{HeaderTimeout: c.Proxy.HeaderTimeout, IdleTimeout: c.Proxy.IdleTimeout, MaxBodyBytes: c.Proxy.MaxBodyBytes},
+		Local:       map[string]http.Handler{"/health": pages.Health(), "/metrics": pages.Metrics()},
+		Identify:    s.sidecar.identify,
+		TailnetLost: func() bool { return s.state.Get().Tailnet.Link == messages.LinkNotConnected },
 	})
 	doors := edge.NewMetrics(m.Registry)
-	s.edge = edge.NewPlain(handler, edge.Options{Addr: c.Proxy.ListenAddr, MaxConns: s.gate.Capacity() + edge.SpareConns, Log: o.Log, Metrics: doors})
+	s.edge = edge.New(handler, edge.Options{Addr: c.Proxy.ListenAddr, MaxConns: s.gate.Capacity() + edge.SpareConns, Log: o.Log, Metrics: doors})
 	s.admin = edge.NewAdmin(pages.Mux(), edge.Options{Addr: c.Proxy.AdminAddr, Log: o.Log, Metrics: doors})
 	addr, err := s.admin.Bind()
 	if err != nil {

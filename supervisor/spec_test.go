@@ -111,7 +111,9 @@ func TestTheMetricsAreTheSpecifiedOnes(t *testing.T) {
 		"outcome":    {"client_gone", "completed", "drained", "idle_timeout", "refused", "upstream_cut", "upstream_error"},
 		"class":      {"api_key", "none", "oauth", "placeholder"},
 		"protocol":   {"h2", "http/1.1"},
-		"error_type": {"connection", "draining", "idle_timeout", "internal", "invalid_request", "overloaded", "timeout", "tls", "too_large", "upstream_cut"},
+		"error_type": {"connection", "idle_timeout", "timeout", "tls", "upstream_cut"},
+		"ended_by":   {"client", "proxy", "tailnet", "upstream"},
+		"ended_in":   {"admit", "stream", "upload", "wait"},
 	} {
 		if got := slices.Sorted(maps.Keys(values[label])); !slices.Equal(got, closed) {
 			t.Errorf("the label %s has the values %q, want %q", label, got, closed)

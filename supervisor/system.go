@@ -97,8 +97,8 @@ func (s *System) Run(ctx context.Context) messages.Exit {
 // goodbye, connections closed once they are flushed.
 func (s *System) hangUp() {
 	s.gate.Close()
-	if left := s.gate.Load(); left.Active > 0 {
-		s.log.Info().Str("event", "hang_up").Int("streams", left.Active).Float64("oldest_s", left.Oldest.Seconds()).
+	if left := s.gate.Load(); left.Left() > 0 {
+		s.log.Info().Str("event", "hang_up").Int("streams", left.Left()).Float64("oldest_s", left.Oldest.Seconds()).
 			Msg("ending the streams that are left")
 	}
 	s.gate.End(proxy.ErrDrained)
@@ -136,7 +136,7 @@ func (s streams) End()                  { s.gate.End(proxy.ErrDrained) }
 func (s streams) Idle() <-chan struct{} { return s.gate.Idle() }
 func (s streams) Load() (int, time.Duration) {
 	l := s.gate.Load()
-	return l.Active, l.Oldest
+	return l.Left(), l.Oldest
 }
 
 // begin reports the first fact.

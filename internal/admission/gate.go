@@ -1,13 +1,12 @@
 // Package admission decides which proxied requests may run now.
 //
-// A Gate holds the table of the requests in flight, the line of those that
-// wait for a place, and the sign that says "closed". It outlives every actor.
-// It never looks at a request and never cancels one that runs, except when the
-// drain's deadline tells it to.
+// A Gate holds the table of the requests that have arrived, the lines of those
+// that wait for a place, and the sign that says "closed". It outlives every
+// actor. It never looks at a request and never cancels one that runs, except
+// when the drain's deadline tells it to.
 package admission
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"sync"
@@ -24,8 +23,13 @@ var (
 	ErrQueueFull = errors.New("admit request: too many requests are waiting")
 )
 
-// Gate admits at most a fixed number of requests at once, the others in the
-// order in which they came. It is safe for concurrent use.
+// Caller tells the requests of one caller from those of another; equal values
+// are one caller.
+type Caller uint64
+
+// Gate admits at most a fixed number of requests at once. The others wait, and
+// are admitted in turn over their callers, those of one caller in the order in
+// which they came. It is safe for concurrent use.
 type Gate struct {
 	limit   int
 	queue   int
@@ -33,28 +37,14 @@ type Gate struct {
 
 	mu      sync.Mutex
 	closed  bool
-	active  map[*Ticket]struct{}
-	waiters list.List // of *waiter, first come first
+	known   map[*Ticket]struct{}
+	running int
+	lines   lines
 	idle    chan struct{}
 }
 
 // Capacity is how many can be inside and in line at once.
 func (g *Gate) Capacity() int { return g.limit + g.queue }
-
-// Ticket is the right to run. Its holder must call Leave once.
-type Ticket struct {
-	gate  *Gate
-	since time.Time
-
-	mu     sync.Mutex
-	cancel context.CancelCauseFunc // ends what runs under the ticket
-	ended  error                   // set when the end came before the cancel
-}
-
-type waiter struct {
-	ticket *Ticket
-	ready  chan error // one answer; nil admits
-}
 
 // leastQueue is the room that a queue has however small the limit is.
 const leastQueue = 1024
@@ -65,83 +55,109 @@ const leastQueue = 1024
 func NewGate(limit int, timeout time.Duration) *Gate {
 	return &Gate{
 		limit: limit, queue: max(leastQueue, 4*limit), timeout: timeout,
-		active: make(map[*Ticket]struct{}), idle: make(chan struct{}),
+		known: make(map[*Ticket]struct{}), lines: newLines(), idle: make(chan struct{}),
 	}
 }
 
-// Enter admits the caller, waiting in line when the house is full. The error
-// is one of this package's or the context's cause.
-func (g *Gate) Enter(ctx context.Context) (*Ticket, error) {
-	t := &Ticket{gate: g, since: time.Now()}
-	w, place, err := g.take(t)
-	if w == nil {
-		return t, err
+// Ticket is a request that the gate knows: one that has arrived, waits or runs.
+// Its holder must call Leave once.
+type Ticket struct {
+	gate  *Gate
+	since time.Time
+	end   context.CancelCauseFunc
+	runs  bool // guarded by the gate's mu
+}
+
+// Arrive makes a request known: a drain waits for it, and end ends it at the
+// drain's deadline. The only error is ErrDraining.
+func (g *Gate) Arrive(end context.CancelCauseFunc) (*Ticket, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, ErrDraining
 	}
-	timer := time.NewTimer(g.timeout)
+	t := &Ticket{gate: g, since: time.Now(), end: end}
+	g.known[t] = struct{}{}
+	return t, nil
+}
+
+// Enter waits for a place, in the caller's line when the house is full. The
+// error is one of this package's or the context's cause. Who arrived before the
+// gate was closed may still enter, but does not wait any more. Call it once.
+func (t *Ticket) Enter(ctx context.Context, caller Caller) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	w, err := t.gate.take(t, caller)
+	if w == nil {
+		return err
+	}
+	timer := time.NewTimer(t.gate.timeout)
 	defer timer.Stop()
 	select {
 	case err := <-w.ready:
-		return t, err
+		return err
 	case <-ctx.Done():
-		return g.giveUp(w, place, context.Cause(ctx))
+		return t.gate.giveUp(w, context.Cause(ctx))
 	case <-timer.C:
-		return g.giveUp(w, place, ErrQueueTimeout)
+		return t.gate.giveUp(w, ErrQueueTimeout)
 	}
 }
 
 // take gives t a place, a refusal or a place in line.
-func (g *Gate) take(t *Ticket) (*waiter, *list.Element, error) {
+func (g *Gate) take(t *Ticket, caller Caller) (*waiter, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
+	case g.running < g.limit && g.lines.waiting == 0:
+		g.admit(t)
+		return nil, nil
 	case g.closed:
-		return nil, nil, ErrDraining
-	case len(g.active) < g.limit && g.waiters.Len() == 0:
-		g.active[t] = struct{}{}
-		return nil, nil, nil
+		return nil, ErrDraining
 	case g.timeout <= 0:
-		return nil, nil, ErrQueueTimeout
-	case g.waiters.Len() >= g.queue:
-		return nil, nil, ErrQueueFull
+		return nil, ErrQueueTimeout
+	case g.lines.waiting >= g.queue && !g.lines.yield(caller):
+		return nil, ErrQueueFull
 	}
-	w := &waiter{ticket: t, ready: make(chan error, 1)}
-	return w, g.waiters.PushBack(w), nil
+	return g.lines.join(t, caller), nil
 }
 
-// giveUp takes a waiter out of the line. A place that was granted in the same
-// moment goes to the next one.
-func (g *Gate) giveUp(w *waiter, place *list.Element, why error) (*Ticket, error) {
+// admit gives t a place. The caller holds mu.
+func (g *Gate) admit(t *Ticket) {
+	t.runs = true
+	g.running++
+}
+
+// giveUp takes a waiter out of its line. A place that was granted in the same
+// moment goes back with the ticket.
+func (g *Gate) giveUp(w *waiter, why error) error {
 	g.mu.Lock()
-	g.waiters.Remove(place)
-	g.mu.Unlock()
-	select {
-	case err := <-w.ready:
-		if err == nil {
-			w.ticket.Leave()
-		}
-	default:
-	}
-	return w.ticket, why
+	defer g.mu.Unlock()
+	g.lines.leave(w)
+	return why
 }
 
-// Leave frees the place.
+// Leave frees the place, if there was one, and forgets the request.
 func (t *Ticket) Leave() {
 	g := t.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.active, t)
-	if first := g.waiters.Front(); first != nil && !g.closed {
-		w := g.waiters.Remove(first).(*waiter)
-		g.active[w.ticket] = struct{}{}
-		w.ready <- nil
+	delete(g.known, t)
+	if t.runs {
+		t.runs = false
+		g.running--
+		if w := g.lines.next(); w != nil {
+			g.admit(w.ticket)
+			w.ready <- nil
+		}
 	}
 	g.settle()
 }
 
-// settle closes idle when the gate is closed and nobody is inside. The caller
+// settle closes idle when the gate is closed and nobody is left. The caller
 // holds mu.
 func (g *Gate) settle() {
-	if !g.closed || len(g.active) > 0 {
+	if !g.closed || len(g.known) > 0 {
 		return
 	}
 	select {
@@ -151,39 +167,14 @@ func (g *Gate) settle() {
 	}
 }
 
-// Waited is how long ago the ticket's holder came to the gate.
-func (t *Ticket) Waited() time.Duration { return time.Since(t.since) }
-
-// OnEnd names what ends the work under the ticket, in place of what was named
-// before. If the end has been called for already, cancel is called at once.
-func (t *Ticket) OnEnd(cancel context.CancelCauseFunc) {
-	t.mu.Lock()
-	t.cancel = cancel
-	ended := t.ended
-	t.mu.Unlock()
-	if ended != nil {
-		cancel(ended)
-	}
-}
-
-func (t *Ticket) end(cause error) {
-	t.mu.Lock()
-	t.ended = cause
-	cancel := t.cancel
-	t.mu.Unlock()
-	if cancel != nil {
-		cancel(cause)
-	}
-}
-
-// Close refuses everybody from now on, those in line included. Who runs may
-// finish. Closing twice is fine.
+// Close refuses everybody who comes from now on, and those in line. Who runs
+// may finish, and who has arrived may still enter. Closing twice is fine.
 func (g *Gate) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
-	for first := g.waiters.Front(); first != nil; first = g.waiters.Front() {
-		g.waiters.Remove(first).(*waiter).ready <- ErrDraining
+	for w := g.lines.next(); w != nil; w = g.lines.next() {
+		w.ready <- ErrDraining
 	}
 	g.settle()
 }
@@ -198,11 +189,11 @@ func (g *Gate) Closed() bool {
 // Idle closes when the gate is closed and the last request has left.
 func (g *Gate) Idle() <-chan struct{} { return g.idle }
 
-// End ends every request in flight with the cause.
+// End ends every request that the gate knows with the cause.
 func (g *Gate) End(cause error) {
 	g.mu.Lock()
-	tickets := make([]*Ticket, 0, len(g.active))
-	for t := range g.active {
+	tickets := make([]*Ticket, 0, len(g.known))
+	for t := range g.known {
 		tickets = append(tickets, t)
 	}
 	g.mu.Unlock()
@@ -213,17 +204,21 @@ func (g *Gate) End(cause error) {
 
 // Load is a look at the gate.
 type Load struct {
-	Active  int
-	Waiting int
-	Oldest  time.Duration // the age of the oldest active request
+	Active   int // those with a place
+	Waiting  int // those in line
+	Arriving int // those whose body is still read
+	Oldest   time.Duration
 }
 
-// Load counts who is inside and who waits.
+// Left is how many there are in all; a drain waits for them.
+func (l Load) Left() int { return l.Active + l.Waiting + l.Arriving }
+
+// Load counts the requests; Oldest is the age of the oldest.
 func (g *Gate) Load() Load {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l := Load{Active: len(g.active), Waiting: g.waiters.Len()}
-	for t := range g.active {
+	l := Load{Active: g.running, Waiting: g.lines.waiting, Arriving: len(g.known) - g.running - g.lines.waiting}
+	for t := range g.known {
 		l.Oldest = max(l.Oldest, time.Since(t.since))
 	}
 	return l

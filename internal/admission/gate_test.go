@@ -28,17 +28,32 @@ type comer struct {
 
 // come asks to enter in a goroutine and waits until that one waits or is
 // answered.
-func come(t *testing.T, g *Gate) *comer {
+func come(t *testing.T, g *Gate) *comer { return comeAs(t, g, 1) }
+
+func comeAs(t *testing.T, g *Gate, caller Caller) *comer {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	c := &comer{leave: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
 		began := time.Now()
-		c.tick, c.err = g.Enter(ctx)
+		c.tick, c.err = enter(ctx, g, caller)
 		c.took = time.Since(began)
 	}()
 	synctest.Wait()
 	return c
+}
+
+// enter arrives and enters; who is not admitted leaves.
+func enter(ctx context.Context, g *Gate, caller Caller) (*Ticket, error) {
+	ticket, err := g.Arrive(func(error) {})
+	if err != nil {
+		return nil, err
+	}
+	if err := ticket.Enter(ctx, caller); err != nil {
+		ticket.Leave()
+		return nil, err
+	}
+	return ticket, nil
 }
 
 func (c *comer) waits() bool {
@@ -91,8 +106,8 @@ func TestFirstComeFirstServed(t *testing.T) {
 		if !d.waits() {
 			t.Fatal("one left and two were let in")
 		}
-		if c.tick.Waited() != 3*time.Second || g.Load().Oldest != 3*time.Second {
-			t.Errorf("c waited %v, the oldest is %v", c.tick.Waited(), g.Load().Oldest)
+		if c.took != 3*time.Second || g.Load().Oldest != 3*time.Second {
+			t.Errorf("c waited %v, the oldest is %v", c.took, g.Load().Oldest)
 		}
 		a.tick.Leave()
 		expect(t, "d", d, nil)
@@ -193,43 +208,156 @@ func TestCloseAndIdle(t *testing.T) {
 	})
 }
 
-// The end reaches whoever is inside, also one that has not said yet how to end
-// it, or has begun another attempt meanwhile.
+// The end reaches whoever the gate knows: one that runs, one that waits and one
+// that has only arrived.
 func TestEnd(t *testing.T) {
-	why := errors.New("why")
-	g := NewGate(3, 0)
-	enter := func() *Ticket {
-		ticket, err := g.Enter(t.Context())
+	synctest.Test(t, func(t *testing.T) {
+		why := errors.New("why")
+		g := NewGate(1, time.Minute)
+		arrive := func() (*Ticket, context.Context) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			ticket, err := g.Arrive(cancel)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ticket, ctx
+		}
+		running, ctx1 := arrive()
+		if err := running.Enter(ctx1, 1); err != nil {
+			t.Fatal(err)
+		}
+		waiting, ctx2 := arrive()
+		told := make(chan error, 1)
+		go func() { told <- waiting.Enter(ctx2, 1) }()
+		synctest.Wait()
+		arrived, ctx3 := arrive()
+		if l := g.Load(); l.Active != 1 || l.Waiting != 1 || l.Arriving != 1 || l.Left() != 3 {
+			t.Errorf("the gate counts %+v", l)
+		}
+		g.End(why)
+		for i, ctx := range []context.Context{ctx1, ctx2, ctx3} {
+			if context.Cause(ctx) != why {
+				t.Errorf("ticket %d: ended by %v", i, context.Cause(ctx))
+			}
+		}
+		if err := <-told; err != why {
+			t.Errorf("the one that waited was told %v", err)
+		}
+		if err := arrived.Enter(ctx3, 1); err != why {
+			t.Errorf("the one that came later was told %v", err)
+		}
+		for _, ticket := range []*Ticket{running, waiting, arrived} {
+			ticket.Leave()
+		}
+		if l := g.Load(); l.Left() != 0 {
+			t.Errorf("%+v are left", l)
+		}
+	})
+}
+
+// A drain waits for who has arrived, lets it in while there is room, and does
+// not let it wait.
+func TestWhoArrivedBeforeTheDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(1, time.Minute)
+		first, err := g.Arrive(func(error) {})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ticket
-	}
-	named, late, again := enter(), enter(), enter()
-	ctx1, cancel1 := context.WithCancelCause(t.Context())
-	named.OnEnd(cancel1)
-	before, cancelBefore := context.WithCancelCause(t.Context())
-	ctx3, cancel3 := context.WithCancelCause(t.Context())
-	again.OnEnd(cancelBefore)
-	again.OnEnd(cancel3)
-	g.End(why)
-	ctx2, cancel2 := context.WithCancelCause(t.Context())
-	late.OnEnd(cancel2)
-	for i, ctx := range []context.Context{ctx1, ctx2, ctx3} {
-		if context.Cause(ctx) != why {
-			t.Errorf("ticket %d: ended by %v", i, context.Cause(ctx))
+		second, err := g.Arrive(func(error) {})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if before.Err() != nil {
-		t.Error("an attempt that was over was ended")
-	}
-	cancelBefore(nil)
-	for _, ticket := range []*Ticket{named, late, again} {
-		ticket.Leave()
-	}
-	if l := g.Load(); l.Active != 0 {
-		t.Errorf("%d are inside", l.Active)
-	}
+		g.Close()
+		select {
+		case <-g.Idle():
+			t.Fatal("the gate calls itself idle with two at its door")
+		default:
+		}
+		if err := first.Enter(t.Context(), 1); err != nil {
+			t.Errorf("the first was told %v", err)
+		}
+		if err := second.Enter(t.Context(), 1); err != ErrDraining {
+			t.Errorf("the second was told %v, want that it drains", err)
+		}
+		second.Leave()
+		first.Leave()
+		<-g.Idle()
+	})
+}
+
+// One caller with a thousand requests starves nobody: the others are admitted in
+// turn, each in the order in which they came.
+func TestAGreedyCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const greedy, modest, each = 1000, 10, 2
+		g := NewGate(1, time.Hour)
+		type name struct {
+			caller Caller
+			n      int
+		}
+		admitted := make(chan name, greedy+modest*each)
+		inside := come(t, g)
+		var all sync.WaitGroup
+		join := func(caller Caller, n int) {
+			all.Go(func() {
+				ticket, err := enter(t.Context(), g, caller)
+				if err != nil {
+					t.Errorf("%d of caller %d: %v", n, caller, err)
+					return
+				}
+				admitted <- name{caller, n}
+				ticket.Leave()
+			})
+			synctest.Wait()
+		}
+		for n := range greedy {
+			join(100, n)
+		}
+		for n := range each {
+			for m := range modest {
+				join(Caller(m), n)
+			}
+		}
+		inside.tick.Leave()
+		all.Wait()
+		close(admitted)
+		place, seen := 0, map[Caller]int{}
+		for a := range admitted {
+			if a.n != seen[a.caller] {
+				t.Fatalf("caller %d: number %d was admitted in place of %d", a.caller, a.n, seen[a.caller])
+			}
+			seen[a.caller]++
+			if place++; a.caller != 100 && place > (modest+1)*(a.n+1) {
+				t.Errorf("number %d of caller %d was admitted in place %d", a.n, a.caller, place)
+			}
+		}
+		if place != greedy+modest*each {
+			t.Errorf("%d were admitted", place)
+		}
+	})
+}
+
+// A full queue makes room for who has fewer in it, at the expense of the last of
+// who has most.
+func TestAGreedyCallerYields(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(1, time.Hour)
+		inside := comeAs(t, g, 1)
+		var line []*comer
+		for range leastQueue {
+			line = append(line, comeAs(t, g, 1))
+		}
+		modest := comeAs(t, g, 2)
+		if !modest.waits() {
+			t.Fatalf("a modest caller is refused: %v", modest.err)
+		}
+		expect(t, "the greedy caller's last", line[leastQueue-1], ErrQueueFull)
+		expect(t, "one more of the greedy caller's", comeAs(t, g, 1), ErrQueueFull)
+		load(t, g, 1, leastQueue)
+		g.Close()
+		inside.tick.Leave()
+	})
 }
 
 // Many come, wait, give up and leave at once: never more than may be are
@@ -246,7 +374,7 @@ func TestCrowd(t *testing.T) {
 				if (i+v)%3 == 0 {
 					go cancel(errLeft)
 				}
-				ticket, err := g.Enter(ctx)
+				ticket, err := enter(ctx, g, Caller(i%5))
 				if err != nil {
 					refused.Add(1)
 				} else {
@@ -271,7 +399,7 @@ func TestCrowd(t *testing.T) {
 	if admitted.Load()+refused.Load() != people*visits || admitted.Load() == 0 || refused.Load() == 0 {
 		t.Errorf("%d were admitted and %d refused, of %d", admitted.Load(), refused.Load(), people*visits)
 	}
-	if ticket, err := g.Enter(t.Context()); err != nil {
+	if ticket, err := enter(t.Context(), g, 1); err != nil {
 		t.Errorf("after the crowd a place is missing: %v", err)
 	} else {
 		ticket.Leave()

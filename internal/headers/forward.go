@@ -48,12 +48,29 @@ func stays(name string) bool {
 		strings.HasPrefix(name, forwardedPrefix) || strings.HasPrefix(name, tailnetPrefix)
 }
 
-// Trailer returns the names in a request's trailer that may go upstream,
+// RequestTrailer returns the names in a request's trailer that may go upstream,
 // without values; nil when there are none.
-func Trailer(in http.Header) http.Header {
+func RequestTrailer(in http.Header) http.Header { return trailer(in, stays) }
+
+// AnswerTrailer is the same for the trailer of an answer.
+func AnswerTrailer(in http.Header) http.Header {
+	return trailer(in, func(name string) bool { return framing[name] })
+}
+
+// leading belongs in front of a message: whoever merges a trailer into a header,
+// as many do, would frame, route, authorize or decode by it (RFC 9110 6.5.1).
+var leading = map[string]bool{
+	"Content-Length": true, "Host": true,
+	"Content-Encoding": true, "Content-Type": true, "Content-Range": true, "Content-Location": true, "Content-Language": true,
+	"Authorization": true, "X-Api-Key": true, "Www-Authenticate": true, "Authentication-Info": true, "Cookie": true, "Set-Cookie": true,
+	"Cache-Control": true, "Expect": true, "Max-Forwards": true, "Pragma": true, "Range": true, "Location": true,
+	"Age": true, "Date": true, "Expires": true, "Retry-After": true, "Vary": true,
+}
+
+func trailer(in http.Header, ends func(name string) bool) http.Header {
 	var out http.Header
 	for name := range in {
-		if stays(name) {
+		if ends(name) || leading[name] || strings.HasPrefix(name, "If-") {
 			continue
 		}
 		if out == nil {

@@ -40,8 +40,8 @@ func bubble(t *testing.T, do func(n int, c net.Conn, r *http.Request) bool, test
 	})
 }
 
-// silent is an API that reads and never answers.
-func silent(_ int, c net.Conn, r *http.Request) bool {
+// taciturn is an API that reads and never answers.
+func taciturn(_ int, c net.Conn, r *http.Request) bool {
 	_, _ = io.Copy(io.Discard, r.Body)
 	_, _ = c.Read(make([]byte, 1))
 	return false
@@ -69,7 +69,7 @@ func TestHeaderTimeout(t *testing.T) {
 		{"the client's limit is infinite", "POST", "Inf", time.Hour, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, silent, func(t *testing.T, r *rig) {
+			bubble(t, taciturn, func(t *testing.T, r *rig) {
 				c := r.dial()
 				begin := time.Now()
 				c.send("%s /v1/x HTTP/1.1\r\nHost: x\r\nX-Stainless-Timeout: %s\r\nContent-Length: 4\r\n\r\nbody", tc.method, tc.stainless)
@@ -87,7 +87,7 @@ func TestHeaderTimeout(t *testing.T) {
 // The limit on the head counts from the end of an upload, however long that
 // takes.
 func TestHeaderTimeoutCountsFromTheEndOfTheUpload(t *testing.T) {
-	bubble(t, silent, func(t *testing.T, r *rig) {
+	bubble(t, taciturn, func(t *testing.T, r *rig) {
 		c := r.dial()
 		begin := time.Now()
 		c.send("POST /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -108,7 +108,7 @@ func TestHeaderTimeoutCountsFromTheEndOfTheUpload(t *testing.T) {
 func TestUploadThatStops(t *testing.T) {
 	for _, length := range []string{"Content-Length: 100", "Content-Length: 1000000", "Transfer-Encoding: chunked"} {
 		t.Run(length, func(t *testing.T) {
-			bubble(t, silent, func(t *testing.T, r *rig) {
+			bubble(t, taciturn, func(t *testing.T, r *rig) {
 				c := r.dial()
 				begin := time.Now()
 				c.send("POST /v1/x HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n4\r\nbody\r\n", length)
@@ -249,7 +249,7 @@ func TestAClientThatStopsReading(t *testing.T) {
 }
 
 func TestTheQueueGivesUpInTime(t *testing.T) {
-	bubble(t, silent, func(t *testing.T, r *rig) {
+	bubble(t, taciturn, func(t *testing.T, r *rig) {
 		first := r.dial()
 		first.send("GET /v1/first HTTP/1.1\r\nHost: x\r\n\r\n")
 		synctest.Wait()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -107,7 +108,7 @@ func TestEarlyAnswerLeavesTheConnectionInOrder(t *testing.T) {
 		for {
 			req, err := http.ReadRequest(br)
 			if err != nil {
-				if err != io.EOF && !isNetError(err) {
+				if err != io.EOF && !errors.As(err, new(net.Error)) {
 					bad <- err.Error()
 				}
 				return

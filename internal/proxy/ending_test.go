@@ -32,6 +32,10 @@ func TestDrainEndsStreams(t *testing.T) {
 			<-begun
 			<-begun
 			head := stream.head("GET")
+			event := make([]byte, len("data: x\n\n"))
+			if _, err := io.ReadFull(head.Body, event); err != nil {
+				t.Fatal(err)
+			}
 			gate := r.handler.Gate
 			gate.Close()
 			late := r.dial()
@@ -41,7 +45,7 @@ func TestDrainEndsStreams(t *testing.T) {
 				t.Errorf("a late request: %d %v %s", res.StatusCode, res.Header, body)
 			}
 			gate.End(ErrDrained)
-			if body, err := io.ReadAll(head.Body); err == nil || string(body) != "data: x\n\n" {
+			if body, err := io.ReadAll(head.Body); err == nil || len(body) > 0 {
 				t.Errorf("the stream: %q, %v; want it broken, and nothing of ours", body, err)
 			}
 			if res, body := waiting.answer("GET"); res.StatusCode != 503 || !res.Close || !strings.Contains(body, "may have been processed") || res.Header.Get("X-Should-Retry") != "" {

@@ -2,325 +2,220 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"net/http"
-	"strconv"
-	"sync"
-	"sync/atomic"
+	"runtime/debug"
 	"time"
 
 	"anthropic-oauth-proxy/internal/admission"
 	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/headers"
-	"anthropic-oauth-proxy/internal/upstream"
 )
 
 // exchange is one proxied request from its head to its record. It belongs to
-// the goroutine that serves it; what others touch is atomic or says so.
+// the goroutine that serves it, and only it knows all that its parts need.
 type exchange struct {
 	h      *Handler
-	w      http.ResponseWriter
-	rc     *http.ResponseController
-	r      *http.Request
-	target string
-	ticket *admission.Ticket
-	body   requestBody
+	client edge.Client
+	live   *Live
+	taps   *taps
 	dog    *watchdog
-	writes writeClock
-	whole  bool // the client has been sent all of its answer
-	rec    record
-	sent   atomic.Int64 // bytes of the request body read from the client
-	// trailer goes upstream behind a streaming body; whoever reads the body to
-	// its end fills it.
-	trailer http.Header
-	// client ends when the client leaves; unwatch frees what it holds.
-	client  context.Context
-	unwatch func()
-
-	// mu guards what the end of an upload, seen by the engine's goroutine, and
-	// the beginning of the answer decide together.
-	mu        sync.Mutex
-	cancel    context.CancelCauseFunc // ends the attempt, and the stream that came of it
-	answering bool
+	// ctx ends with the exchange; its cause is the exchange's.
+	ctx    context.Context
+	fail   context.CancelCauseFunc
+	ticket *admission.Ticket // nil before the gate knows it
 }
 
-func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, target string) *exchange {
-	x := &exchange{
-		h: h, w: w, rc: http.NewResponseController(w), r: r, target: target, dog: newWatchdog(),
-		client: r.Context(), unwatch: func() {},
-	}
-	x.rec = newRecord(r, target)
-	x.writes = writeClock{rc: x.rc, limit: h.Limits.IdleTimeout, perStream: r.ProtoMajor == 2}
+func (h *Handler) newExchange(c edge.Client) *exchange {
+	r := c.Request()
+	x := &exchange{h: h, client: c, live: newLive(r.Method, r.Target, credentialOf(r.Header)), dog: newWatchdog()}
+	x.ctx, x.fail = context.WithCancelCause(c.Context())
+	x.taps = follow(h.watchers, x.live, r.Header, x.tellBug)
 	return x
 }
 
-// close ends what the exchange holds and writes its record, whatever became of
-// it: a panic on its way through is counted too.
-func (x *exchange) close() {
-	bug := recover()
-	abort := bug == http.ErrAbortHandler
-	if bug != nil && !abort {
-		abort = x.failInternally(bug)
+// serve is the way of a request, from top to bottom.
+func (x *exchange) serve() *ending {
+	r := x.client.Request()
+	target, end := x.admit(r)
+	if end != nil {
+		return end
 	}
-	x.stopClocks()
-	x.end(context.Canceled)
-	x.unwatch()
-	x.body.release()
-	x.settle()
-	x.leaveUpload(abort)
-	if abort {
-		panic(http.ErrAbortHandler)
+	in := newIntake(x.h, r, x.live, x.dog)
+	var res *asked
+	defer func() { x.let(in, res) }()
+	if end := x.takeIn(in, r); end != nil {
+		return end.unsent()
 	}
+	asking := attempts{api: x.h.Upstream, limits: x.h.Limits, live: x.live, dog: x.dog, fail: x.fail, interim: x.interim, repeated: x.repeated}
+	if res, end = asking.ask(x.ctx, target, r, headers.Request(r.Header, x.h.Rules), in); end != nil {
+		return end
+	}
+	x.live.answers(res.Status, res.Header.Get("Request-Id"))
+	answering := answer{client: x.client, live: x.live, taps: x.taps, dog: x.dog, idle: x.h.Limits.IdleTimeout, fail: x.fail,
+		writes: writeClock{client: x.client, limit: x.h.Limits.IdleTimeout}}
+	return answering.relay(x.ctx, res, x.h.Gate.Closed())
 }
 
-// settle writes the record and frees the place.
-func (x *exchange) settle() {
-	if x.ticket != nil {
-		defer x.ticket.Leave()
-	}
-	x.rec.requestBytes = x.sent.Load()
-	x.h.record(&x.rec)
-}
-
-func (x *exchange) serve() {
+// admit judges the head and makes the request known to the gate: a drain waits
+// for it from here on, also while its body is read.
+func (x *exchange) admit(r *edge.Request) (target string, end *ending) {
 	// Whatever becomes of it: that it came is evidence that peers reach us.
 	x.h.Metrics.lastRequest.SetToCurrentTime()
-	if x.h.Gate.Closed() {
-		x.fail(admission.ErrDraining)
-		return
+	if r.Refusal != nil {
+		return "", &ending{cause: rulesBroken, refusal: r.Refusal}
 	}
-	if x.r.ContentLength > x.h.Limits.MaxBodyBytes {
-		x.fail(errTooLarge)
-		return
+	target, ok := targetOf(r)
+	switch {
+	case !ok && r.Method == http.MethodConnect:
+		return "", because(noTunnel)
+	case !ok:
+		return "", because(unforwardable)
+	case r.ContentLength > x.h.Limits.MaxBodyBytes:
+		return "", because(tooLarge)
 	}
-	if err := x.prepareBody(); err != nil {
-		x.fail(err)
-		return
-	}
-	if err := x.enter(); err != nil {
-		x.fail(err)
-		return
-	}
-	x.identify()
-	ctx, res, err := x.send()
+	ticket, err := x.h.Gate.Arrive(x.fail)
 	if err != nil {
-		x.fail(err)
-		return
-	}
-	x.relay(ctx, res)
-}
-
-// enter waits for a place. Who left in the meantime is forgotten, and nothing
-// of the request goes upstream.
-func (x *exchange) enter() error {
-	m := x.h.Metrics
-	m.queued.Inc()
-	ticket, err := x.h.Gate.Enter(x.client)
-	m.queued.Dec()
-	x.rec.queued = ticket.Waited()
-	if err != nil {
-		return err
+		return "", because(fromGate(err))
 	}
 	x.ticket = ticket
+	return target, nil
+}
+
+// takeIn reads a short body, waits for a place, and reads on for who had to wait
+// long. Who left in the meantime is forgotten, and nothing of it goes upstream.
+func (x *exchange) takeIn(in *intake, r *edge.Request) *ending {
+	if end := in.readShort(x.ctx, len(r.Header["Expect"]) > 0); end != nil {
+		return end
+	}
+	x.live.enter(InAdmit)
+	caller := x.identify(r)
+	m := x.h.Metrics
+	m.queued.Inc()
+	var err error
+	waited := x.live.elsewhere(func() { err = x.ticket.Enter(x.ctx, caller) })
+	m.queued.Dec()
+	x.live.queued.Store(int64(waited))
+	if err != nil {
+		return because(fromGate(err))
+	}
+	x.live.reach(atAdmitted)
 	const surelyWaited = time.Millisecond
-	if x.rec.queued <= surelyWaited {
-		return nil
+	if waited > surelyWaited && r.Proto != edge.HTTP2 {
+		if end := in.catchUp(x.ctx); end != nil {
+			return end
+		}
+		if x.client.HungUp() {
+			return because(clientLeft)
+		}
 	}
-	if err := x.catchUp(); err != nil {
-		return err
-	}
-	if edge.HungUp(x.r.Context()) {
-		return errClientGone
-	}
+	x.live.enter(InWait)
 	return nil
 }
 
-func (x *exchange) identify() {
-	if x.h.Identify == nil {
+// identify names the caller, for the record and for the line.
+func (x *exchange) identify(r *edge.Request) admission.Caller {
+	if x.h.Identify != nil {
+		if caller, ok := x.h.Identify(x.client.Context(), x.client.Peer()); ok {
+			x.live.caller.Store(&caller)
+			return x.h.line.node(caller.Node)
+		}
+	}
+	return x.h.line.stranger(r.Header, x.client.Peer())
+}
+
+// interim passes a 1xx answer on while the final one is awaited.
+func (x *exchange) interim(status int, h http.Header) {
+	own := make(http.Header, len(h))
+	headers.Response(own, h)
+	_ = x.client.Interim(status, own) // a client that is gone is found out by itself
+}
+
+// repeated counts and tells of an attempt that is made again.
+func (x *exchange) repeated(failed ending, reason repeat) {
+	x.h.Metrics.retries[reason].Inc()
+	x.h.Log.Warn().Str("event", "retry").Str("request_id", x.live.id).Str("reason", string(reason)).
+		Int("attempt", int(x.live.attempts.Load())).Str("error", failed.detail).Msg("upstream attempt failed; trying again")
+}
+
+// let lets go of what stands between the client and the API.
+func (x *exchange) let(in *intake, res *asked) {
+	if res == nil {
+		in.close(nil)
 		return
 	}
-	if caller, ok := x.h.Identify(x.r.Context(), x.r.RemoteAddr); ok {
-		x.rec.caller = caller
-	}
+	in.close(res.upload)
+	res.cancel()
 }
 
-const (
-	// maxAttempts and retryPause are for a request that finds no connection, or
-	// that may be processed twice without harm.
-	maxAttempts = 3
-	retryPause  = 100 * time.Millisecond
-	// insistence bounds how long a request that the API provably did not process
-	// is offered again, after pauses that double up to longestPause.
-	insistence   = 10 * time.Second
-	longestPause = time.Second
-)
-
-// send asks the API, again where that is safe. The context that it returns
-// ends with the answer's stream.
-func (x *exchange) send() (context.Context, *upstream.Response, error) {
-	header := headers.Request(x.r.Header, x.h.Rules)
-	begun, wait := time.Now(), retryPause
-	for {
-		x.rec.attempts++
-		ctx, cancel := context.WithCancelCause(x.client)
-		x.setCancel(cancel)
-		res, err := x.attempt(ctx, header)
-		if err == nil {
-			return ctx, res, nil
-		}
-		reason := retryReason(x.r.Method, err, x.body.repeatable())
-		cancel(err)
-		unprocessed := reason == retryDead || reason == retryRefused
-		switch {
-		case reason == "", x.client.Err() != nil:
-			return nil, nil, err
-		case unprocessed && time.Since(begun)+wait > insistence:
-			return nil, nil, err
-		case !unprocessed && x.rec.attempts >= maxAttempts:
-			return nil, nil, err
-		}
-		x.h.Metrics.retries[reason].Inc()
-		x.h.Log.Warn().Str("event", "retry").Str("request_id", x.rec.id).Str("reason", string(reason)).
-			Int("attempt", x.rec.attempts).Str("error", describe(err)).Msg("upstream attempt failed; trying again")
-		if err := pause(x.client, wait); err != nil {
-			return nil, nil, err
-		}
-		if unprocessed {
-			wait = min(2*wait, longestPause)
-		}
+// close ends the exchange, whatever became of it: a panic on its way through is
+// counted too. The client first, then the place, then the books.
+func (x *exchange) close(of **ending) {
+	if v := recover(); v != nil {
+		x.tellBug(v)
+		*of = because(bug)
 	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (x *exchange) setCancel(cancel context.CancelCauseFunc) {
-	x.mu.Lock()
-	x.cancel = cancel
-	x.mu.Unlock()
-	x.ticket.OnEnd(cancel)
-}
-
-// end ends the attempt or the stream with a cause.
-func (x *exchange) end(cause error) {
-	x.mu.Lock()
-	cancel := x.cancel
-	x.mu.Unlock()
-	if cancel != nil {
-		cancel(cause)
-	}
-}
-
-// attempt sends the request once and waits for the head of the answer.
-func (x *exchange) attempt(ctx context.Context, header http.Header) (*upstream.Response, error) {
-	req := &upstream.Request{
-		Method: x.r.Method, Target: x.target, Header: header,
-		ContentLength: x.r.ContentLength, Trailer: x.trailer, Interim: x.passInterim,
-	}
-	if x.body.streams() {
-		x.dog.watch(x.h.Limits.IdleTimeout, func() { x.end(x.body.stream.stalled()) })
-	} else {
-		x.awaitHead()
-	}
-	req.Body, req.Whole = x.body.reader()
-	res, err := x.h.Upstream.RoundTrip(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	if res.Status < 200 || res.Status > 999 {
-		_ = res.Body.Close()
-		return nil, &upstream.Error{Stage: upstream.Sent, Err: errBadStatus}
-	}
-	return res, nil
-}
-
-func (x *exchange) awaitHead() {
-	x.dog.watch(x.headerTimeout(), func() { x.end(errHeaderTimeout) })
-}
-
-// uploadEnded is told by the goroutine that reads a streaming body.
-func (x *exchange) uploadEnded(err error) {
-	if err != nil {
-		x.end(err)
-		return
-	}
-	for name := range x.trailer {
-		x.trailer[name] = x.r.Trailer[name]
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if !x.answering {
-		x.awaitHead()
-	}
-}
-
-// stopClocks is for the end of the exchange: an upload that ends only now sets
-// no clock any more.
-func (x *exchange) stopClocks() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.answering = true
+	end := *of
 	x.dog.stop()
+	x.live.finish(end, x.blame(end.row().by))
+	x.part(end)
+	x.fail(context.Canceled)
+	if x.ticket != nil {
+		x.ticket.Leave()
+	}
+	x.live.reach(atEnd)
+	r := x.live.Record()
+	x.taps.ended(r)
+	for _, s := range x.h.sinks {
+		s.Ended(r)
+	}
 }
 
-// beginAnswer puts the answer's own clock in place of the attempt's. While the
-// upload goes on beside it, either direction keeps it alive.
-func (x *exchange) beginAnswer() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.answering = true
-	x.dog.watch(x.h.Limits.IdleTimeout, func() { x.end(errIdle) })
-}
-
-// longestHeaderTimeout bounds what a client may ask for.
-const longestHeaderTimeout = time.Hour
-
-// headerTimeout is ours, or the client's own when that is longer: the SDKs
-// name theirs in whole seconds.
-func (x *exchange) headerTimeout() time.Duration {
-	limit := x.h.Limits.HeaderTimeout
-	named, err := strconv.ParseFloat(x.r.Header.Get("X-Stainless-Timeout"), 64)
-	if err != nil || !(named > limit.Seconds()) {
-		return limit
-	}
-	if named > longestHeaderTimeout.Seconds() {
-		return max(limit, longestHeaderTimeout)
-	}
-	return time.Duration(named * float64(time.Second))
-}
-
-// retryReason names why a failed attempt may be repeated; it is empty when it
-// may not. A request that can have reached the API is repeated only when its
-// method promises that this changes nothing (RFC 9110 9.2.2), and a POST never:
-// it would be billed twice.
-func retryReason(method string, err error, repeatable bool) repeat {
-	var ue *upstream.Error
-	if !errors.As(err, &ue) || !repeatable || endedByUs(err) {
-		return ""
-	}
-	var certificate *tls.CertificateVerificationError
+// part leaves the client: an answer that is whole needs no more, one that was
+// begun breaks, and who has heard nothing yet is told.
+func (x *exchange) part(end *ending) {
 	switch {
-	case errors.As(err, &certificate):
-		return "" // it will not change
-	case ue.Dial:
-		return retryConnect
-	case ue.Stage == upstream.Unsent:
-		return retryDead
-	case ue.Stage == upstream.Refused:
-		return retryRefused
-	case method != http.MethodGet && method != http.MethodHead:
-		return ""
-	case errors.Is(err, errHeaderTimeout):
-		return retryTimeout
+	case end.cause == completed:
+	case x.live.standing() == InStream, !end.tells(), x.client.Context().Err() != nil:
+		x.client.Abort()
+	default:
+		x.tell(end)
 	}
-	return retryReset
+}
+
+// tellTime bounds how long a client may take to read an error of ours.
+const tellTime = 3 * time.Second
+
+// tell answers in the API's place.
+func (x *exchange) tell(end *ending) {
+	a := end.answer()
+	body := a.Body(x.live.id)
+	h := a.Header()
+	h[requestIDHeader] = []string{x.live.id}
+	x.live.status.Store(int32(a.Status))
+	_ = x.client.SetWriteDeadline(time.Now().Add(tellTime))
+	x.client.Respond(edge.Head{Status: a.Status, Header: h, ContentLength: int64(len(body)), Close: end.closes()})
+	n, err := x.client.Write(body)
+	x.live.responseBytes.Store(int64(n))
+	if err == nil {
+		err = x.client.Finish(nil)
+	}
+	if err != nil {
+		x.client.Abort()
+	}
+}
+
+// blame is who ended it: who loses a client while the tailnet is lost blames
+// that.
+func (x *exchange) blame(by Party) Party {
+	if by == ByClient && x.h.TailnetLost != nil && x.h.TailnetLost() {
+		return ByTailnet
+	}
+	return by
+}
+
+// tellBug says where a bug is, never what with: a panic's value may hold
+// anything.
+func (x *exchange) tellBug(v any) {
+	x.h.Log.Error().Str("event", "panic").Str("request_id", x.live.id).Type("type", v).
+		Bytes("stack", debug.Stack()).Msg("bug in the data plane; the request was ended")
 }

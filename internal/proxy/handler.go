@@ -60,12 +60,21 @@ type Options struct {
 	// Identify, when not nil, names the caller behind a connection. It must
 	// return soon and is never called for a local page.
 	Identify func(ctx context.Context, remoteAddr string) (Caller, bool)
+	// TailnetLost, when not nil, says that clients cannot be reached now, so that
+	// one that is lost is not to blame for it.
+	TailnetLost func() bool
+	// Sinks take the records of what has ended, Followers look on while it runs.
+	Sinks     []Sink
+	Followers []Follower
 }
 
 // Handler serves the proxy port. It is safe for concurrent use.
 type Handler struct {
 	Options
-	replay *budget
+	replay   *budget
+	line     lineKeys
+	sinks    []Sink
+	watchers []watcher
 }
 
 // replayBudget bounds the memory of read-ahead bodies in the whole process.
@@ -73,29 +82,24 @@ const replayBudget = 32 << 20
 
 // New makes the handler.
 func New(o Options) *Handler {
-	h := &Handler{Options: o, replay: newBudget(replayBudget)}
-	o.Metrics.WatchReplayBuffer(func() float64 { return float64(replayBudget - h.replay.left.Load()) })
+	h := &Handler{Options: o, replay: newBudget(replayBudget), line: newLineKeys()}
+	h.sinks = append([]Sink{o.Metrics, accessLog{o.Log}}, o.Sinks...)
+	for _, f := range o.Followers {
+		h.watchers = append(h.watchers, newWatcher(f))
+	}
+	o.Metrics.WatchReplayBuffer(func() float64 { return float64(h.replay.taken()) })
 	return h
 }
 
-// ServeHTTP serves one request. Like net/http's own proxy it panics with
-// http.ErrAbortHandler to break a connection whose answer cannot be completed.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	to, ok := target(r)
-	single := edge.OneLength(r)
-	if local := h.Local[pathOf(to)]; ok && single && local != nil {
-		local.ServeHTTP(w, r)
+// ServeExchange serves one request.
+func (h *Handler) ServeExchange(c edge.Client) {
+	r := c.Request()
+	if page := h.Local[pathOf(r.Target)]; page != nil && r.Refusal == nil {
+		edge.ServePage(c, page)
 		return
 	}
-	x := newExchange(h, w, r, to)
-	defer x.close()
-	if !ok {
-		x.refuse(badTarget(r.Method))
-		return
-	}
-	if !single {
-		x.refuse(twoLengths)
-		return
-	}
-	x.serve()
+	x := h.newExchange(c)
+	var end *ending
+	defer x.close(&end)
+	end = x.serve()
 }

@@ -94,7 +94,7 @@ func newRig(t testing.TB, o options) *rig {
 		r.wait = 24 * time.Hour
 	}
 	ln := r.listen(o.pipes)
-	r.server = edge.NewPlain(r.handler, edge.Options{Log: r.handler.Log})
+	r.server = edge.New(r.handler, edge.Options{Log: r.handler.Log})
 	serving, stop := context.WithCancel(context.Background())
 	served := make(chan struct{})
 	go func() { defer close(served); _ = r.server.ServeListener(serving, ln) }()
@@ -116,8 +116,8 @@ func newRig(t testing.TB, o options) *rig {
 		if o.pipes {
 			time.Sleep(time.Second) // virtual: see TestMain
 		}
-		if got := r.handler.replay.left.Load(); got != replayBudget {
-			t.Errorf("replay budget: %d bytes are lost", replayBudget-got)
+		if lost := r.handler.replay.taken(); lost != 0 {
+			t.Errorf("replay budget: %d bytes are lost", lost)
 		}
 	})
 	return r
@@ -281,6 +281,9 @@ func (r *rig) record() line {
 type line struct {
 	Status       int    `json:"status"`
 	Outcome      string `json:"outcome"`
+	By           string `json:"ended_by"`
+	In           string `json:"ended_in"`
+	Cause        string `json:"cause"`
 	ErrorType    string `json:"error_type"`
 	Attempts     int    `json:"attempts"`
 	RequestBytes int64  `json:"request_bytes"`

@@ -1,27 +1,13 @@
 package proxy
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
-
-// sample is what the metrics keep of one proxied request.
-type sample struct {
-	Status        int // as in the access log: 499 for a client that left
-	Method        string
-	Outcome       Outcome
-	ErrorType     ErrorType // empty when nothing went wrong
-	Credential    Credential
-	Duration      time.Duration
-	FirstByte     time.Duration // zero when the client got none
-	Queued        time.Duration
-	RequestBytes  int64
-	ResponseBytes int64
-}
 
 // Metrics is what the data plane counts. It is registered once and outlives the
 // restart of every actor. Its methods are safe for concurrent use.
@@ -33,12 +19,17 @@ type Metrics struct {
 	reg           prometheus.Registerer
 	requests      *prometheus.CounterVec
 	durations     *prometheus.HistogramVec
-	errors        map[ErrorType]prometheus.Counter
+	errors        map[ErrorType]prometheus.Counter // of the API and the path to it
+	refusals      map[ErrorType]prometheus.Counter // of our own
+	endings       map[way]prometheus.Counter       // all that the table knows
+	ends          *prometheus.CounterVec
 	outcomes      map[Outcome]prometheus.Counter
 	credentials   map[Credential]prometheus.Counter
 	firstByte     prometheus.Histogram
 	streams       prometheus.Histogram
 	waits         prometheus.Histogram
+	upstreamWait  prometheus.Histogram
+	overhead      prometheus.Histogram
 	requestBytes  prometheus.Counter
 	responseBytes prometheus.Counter
 
@@ -47,6 +38,44 @@ type Metrics struct {
 	resolved sync.Map // series -> *children
 
 	served, failed atomic.Uint64
+}
+
+// way is how and where an exchange ended.
+type way struct {
+	outcome Outcome
+	by      Party
+	in      Phase
+}
+
+// ways are those that the table of endings knows. What the client is to blame
+// for is the tailnet's while that is lost.
+func ways() []way {
+	var all []way
+	add := func(w way) {
+		if !slices.Contains(all, w) {
+			all = append(all, w)
+		}
+	}
+	for _, r := range table {
+		for _, in := range r.in {
+			add(way{r.outcome, r.by, in})
+			if r.by == ByClient {
+				add(way{r.outcome, ByTailnet, in})
+			}
+		}
+	}
+	return all
+}
+
+// typesOf are the error types of the endings for which of holds.
+func typesOf(of func(row) bool) []ErrorType {
+	var all []ErrorType
+	for _, r := range table {
+		if r.errorType != "" && of(r) && !slices.Contains(all, r.errorType) {
+			all = append(all, r.errorType)
+		}
+	}
+	return all
 }
 
 type series struct {
@@ -62,7 +91,9 @@ type children struct {
 var (
 	// Streams run for minutes; the default buckets end at ten seconds.
 	streamBuckets = []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600}
-	latencyBucket = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
+	// What the proxy adds is well under a millisecond.
+	overheadBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}
+	latencyBucket   = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
 )
 
 // NewMetrics registers the metrics. limit is how many requests may run at once,
@@ -88,13 +119,24 @@ func NewMetrics(reg prometheus.Registerer, limit int) *Metrics {
 		firstByte:     histogram("proxy_time_to_first_byte_seconds", "From a request's head to the first byte of its answer's body.", latencyBucket),
 		streams:       histogram("proxy_stream_duration_seconds", "From the first byte of an answer's body to its end.", streamBuckets),
 		waits:         histogram("proxy_queue_wait_seconds", "Time spent waiting for a place.", latencyBucket),
+		upstreamWait:  histogram("proxy_upstream_wait_seconds", "From the moment the API had been given a whole request to the head of its answer.", latencyBucket),
+		overhead:      histogram("proxy_overhead_seconds", "What passed until the head of the API's answer went to the client and was spent neither in line nor on client or API.", overheadBuckets),
 		requestBytes:  counter("proxy_request_bytes_total", "Bytes of request bodies read from clients."),
 		responseBytes: counter("proxy_response_bytes_total", "Bytes of response bodies written to clients."),
 	}
 	m.retries = closedSet(reg, "proxy_retries_total", "Upstream attempts that were repeated, by the reason that made it safe.", "reason", repeats)
-	m.errors = closedSet(reg, "proxy_upstream_errors_total", "Requests that ended in an error of ours or a broken stream, by what went wrong.", "error_type", ErrorTypes)
+	m.errors = closedSet(reg, "proxy_upstream_errors_total", "Requests that the API or the path to it failed, by what went wrong.", "error_type",
+		typesOf(func(r row) bool { return r.by == ByUpstream }))
+	m.refusals = closedSet(reg, "proxy_refusals_total", "Requests that were refused, or ended by a bug or a drain, by the reason.", "reason",
+		typesOf(func(r row) bool { return r.by != ByUpstream }))
 	m.outcomes = closedSet(reg, "proxy_outcomes_total", "Requests by how they ended.", "outcome", Outcomes)
 	m.credentials = closedSet(reg, "proxy_credentials_total", "Requests by the class of their credential.", "class", Credentials)
+	m.ends = register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "proxy_endings_total",
+		Help: "Requests by how they ended, who ended them and in which phase."}, []string{"outcome", "ended_by", "ended_in"}))
+	m.endings = make(map[way]prometheus.Counter)
+	for _, w := range ways() {
+		m.endings[w] = m.ends.WithLabelValues(string(w.outcome), string(w.by), string(w.in))
+	}
 	gauge("proxy_max_connections", "The limit on requests in flight.").Set(float64(limit))
 	return m
 }
@@ -133,25 +175,45 @@ func (m *Metrics) gaugeFunc(name, help string, labels prometheus.Labels, f func(
 	register(m.reg, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, f))
 }
 
-// record counts a request that has ended.
-func (m *Metrics) record(r sample) {
+// Ended counts an exchange: the metrics are a [Sink].
+func (m *Metrics) Ended(r *Record) {
 	m.served.Add(1)
 	if r.Outcome.Failed() {
 		m.failed.Add(1)
+	}
+	switch {
+	case r.ErrorType == "":
+	case r.By == ByUpstream:
 		m.errors[r.ErrorType].Inc()
+	default:
+		m.refusals[r.ErrorType].Inc()
 	}
 	c := m.children(r.Status, methodLabel(r.Method))
 	c.count.Inc()
-	c.duration.Observe(r.Duration.Seconds())
+	c.duration.Observe(r.Ended.Seconds())
 	m.outcomes[r.Outcome].Inc()
+	m.ending(way{r.Outcome, r.By, r.Phase}).Inc()
 	m.credentials[r.Credential].Inc()
 	if r.FirstByte > 0 {
 		m.firstByte.Observe(r.FirstByte.Seconds())
-		m.streams.Observe((r.Duration - r.FirstByte).Seconds())
+		m.streams.Observe((r.Ended - r.FirstByte).Seconds())
+	}
+	if r.UpstreamWait >= 0 {
+		m.upstreamWait.Observe(r.UpstreamWait.Seconds())
+	}
+	if r.Overhead >= 0 {
+		m.overhead.Observe(r.Overhead.Seconds())
 	}
 	m.waits.Observe(r.Queued.Seconds())
 	m.requestBytes.Add(float64(r.RequestBytes))
 	m.responseBytes.Add(float64(r.ResponseBytes))
+}
+
+func (m *Metrics) ending(w way) prometheus.Counter {
+	if c := m.endings[w]; c != nil {
+		return c
+	}
+	return m.ends.WithLabelValues(string(w.outcome), string(w.by), string(w.in))
 }
 
 // Totals are the requests served so far and how many of them failed: ended in

@@ -35,7 +35,7 @@ func TestLabelsComeFromClosedSets(t *testing.T) {
 	m := NewMetrics(reg, 10)
 	for _, method := range []string{"GET", "POST", "BREW", "get", "", strings.Repeat("X", 1000)} {
 		for _, status := range []int{200, 499, 599, 600, 999, 0, -1} {
-			m.record(sample{Status: status, Method: method, Outcome: Completed, Credential: CredentialNone})
+			m.Ended(&Record{Status: status, Method: method, Outcome: Completed, By: ByUpstream, Phase: InStream, Credential: CredentialNone})
 		}
 	}
 	if got := labels(t, reg, "proxy_requests_total", "method"); len(got) != 3 || !got["GET"] || !got["POST"] || !got["other"] {
@@ -54,12 +54,12 @@ func TestTotals(t *testing.T) {
 	failures := map[Outcome]bool{UpstreamError: true, UpstreamCut: true, IdleTimeout: true, Drained: true, Refused: true}
 	var wantFailed uint64
 	for _, o := range Outcomes {
-		r := sample{Status: 529, Method: "POST", Outcome: o, Credential: CredentialOAuth}
+		r := &Record{Status: 529, Method: "POST", Outcome: o, By: ByProxy, Phase: InStream, Credential: CredentialOAuth}
 		if failures[o] {
 			r.ErrorType = TypeInternal
 			wantFailed++
 		}
-		m.record(r)
+		m.Ended(r)
 	}
 	if served, failed := m.Totals(); served != uint64(len(Outcomes)) || failed != wantFailed {
 		t.Errorf("served %d, failed %d; want %d and %d", served, failed, len(Outcomes), wantFailed)
@@ -76,7 +76,8 @@ func TestSeriesExistFromTheStart(t *testing.T) {
 		want          []string
 	}{
 		{"proxy_retries_total", "reason", words(repeats)},
-		{"proxy_upstream_errors_total", "error_type", words(ErrorTypes)},
+		{"proxy_upstream_errors_total", "error_type", []string{"connection", "tls", "timeout", "upstream_cut", "idle_timeout"}},
+		{"proxy_refusals_total", "reason", []string{"invalid_request", "too_large", "idle_timeout", "overloaded", "draining", "internal"}},
 		{"proxy_outcomes_total", "outcome", words(Outcomes)},
 		{"proxy_credentials_total", "class", words(Credentials)},
 	} {

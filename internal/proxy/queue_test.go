@@ -135,7 +135,7 @@ func TestRecords(t *testing.T) {
 			c.send("POST /v1/x?q=CANARY HTTP/1.1\r\nHost: CANARY\r\n%sX-Other: CANARY\r\nContent-Length: 6\r\n\r\nCANARY", tc.fields)
 			res, _ := c.answer("POST")
 			rec := r.record()
-			want := line{Status: 200, Outcome: "completed", Attempts: 1, RequestBytes: 6, UpstreamID: "req_up-1",
+			want := line{Status: 200, Outcome: "completed", By: "upstream", In: "stream", Attempts: 1, RequestBytes: 6, UpstreamID: "req_up-1",
 				Credential: tc.want, Path: "/v1/x", Method: "POST", ID: res.Header.Get("X-Proxy-Request-Id")}
 			if rec != want || want.ID == "" {
 				t.Errorf("got  %+v\nwant %+v", rec, want)

@@ -1,54 +1,206 @@
 package proxy
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"math/rand/v2"
-	"net/http"
-	"strings"
+	"slices"
+	"sync/atomic"
 	"time"
-
-	"anthropic-oauth-proxy/internal/upstream"
 )
+
+// Record is everything that is kept of an exchange. It holds no header value,
+// no query and no byte of a body. All durations count from Accepted; zero says
+// that the moment has not come.
+type Record struct {
+	// ID is ours, UpstreamID the API's own, empty without an answer.
+	ID, UpstreamID string
+	Method         string
+	// Path is the target without its query, 256 bytes at most.
+	Path       string
+	Credential Credential
+	Caller     Caller // zero when it is not known
+	// Phase is where the exchange stands, or ended.
+	Phase Phase
+	// Status is what the client was told, 499 when it had left; UpstreamStatus
+	// what the API said. Both are 0 before.
+	Status, UpstreamStatus int
+	Attempts               int
+	// RequestBytes were read from the client, ResponseBytes of content written
+	// to it.
+	RequestBytes, ResponseBytes int64
+
+	// Accepted is when the request's head had come.
+	Accepted time.Time
+	// Admitted is when it got its place, Sent when the API had been given all of
+	// it (of the last attempt), Head when the answer's head came, FirstByte and
+	// LastByte when content went to the client, Ended when it was over.
+	Admitted, Sent, Head, FirstByte, LastByte, Ended time.Duration
+	// Queued is the time spent waiting for a place, a duration of its own; so are
+	// Silence, the longest pause between two pieces of the answer, UpstreamWait,
+	// from Sent to Head, and Overhead, what passed until the answer's head went
+	// out and was spent neither in line nor on the client or the API. The last
+	// two are negative when they are not known.
+	Queued, Silence, UpstreamWait, Overhead time.Duration
+
+	// Cause, Outcome, ErrorType and By say how it ended; they are empty before.
+	// Cause is the name of a row in specs/proxy.md, Detail more for the log.
+	Cause     string
+	Outcome   Outcome
+	ErrorType ErrorType
+	By        Party
+	Detail    string
+}
+
+// Live is an exchange in flight. The exchange moves it on; anybody may read it
+// from any goroutine, and neither waits for the other.
+type Live struct {
+	id, method, path string
+	credential       Credential
+	accepted         time.Time
+
+	phase                       atomic.Int32 // an index of Phases
+	caller                      atomic.Pointer[Caller]
+	upstreamID                  atomic.Pointer[string]
+	status, answered, attempts  atomic.Int32
+	requestBytes, responseBytes atomic.Int64
+	moments                     [moments]atomic.Int64 // nanoseconds since accepted
+	queued, silence             atomic.Int64          // nanoseconds
+	// outside is what was spent on others before the answer's head went out.
+	outside, overhead atomic.Int64
+	ending            atomic.Pointer[finish]
+}
+
+// finish is how a live exchange ended.
+type finish struct {
+	ending
+	by Party
+}
+
+// moment is one of the times that a record keeps.
+type moment int
+
+const (
+	atAdmitted moment = iota
+	atSent
+	atHead
+	atFirst
+	atLast
+	atEnd
+	moments
+)
+
+// longestPath bounds what is told of a path.
+const longestPath = 256
+
+func newLive(method, target string, credential Credential) *Live {
+	path := pathOf(target)
+	l := &Live{
+		id: newRequestID(), method: method, path: path[:min(len(path), longestPath)],
+		credential: credential, accepted: time.Now(),
+	}
+	l.overhead.Store(unknown)
+	return l
+}
+
+const unknown = -1
 
 // statusClientGone is nginx's, for the records only: nobody is there to get it.
 const statusClientGone = 499
 
-// record is everything that is kept of a request: one log line and its share
-// of the metrics. It holds no header value, no query and no byte of a body.
-type record struct {
-	id            string
-	method        string
-	path          string
-	start         time.Time
-	first         time.Time // of the first byte to the client; zero before
-	status        int
-	upstreamID    string
-	outcome       Outcome
-	errorType     ErrorType
-	failure       error
-	attempts      int
-	queued        time.Duration
-	requestBytes  int64
-	responseBytes int64
-	credential    Credential
-	caller        Caller
+// Record is what is known now.
+func (l *Live) Record() *Record {
+	r := &Record{
+		ID: l.id, Method: l.method, Path: l.path, Credential: l.credential, Accepted: l.accepted,
+		Phase: l.standing(), Status: int(l.status.Load()), UpstreamStatus: int(l.answered.Load()), Attempts: int(l.attempts.Load()),
+		RequestBytes: l.requestBytes.Load(), ResponseBytes: l.responseBytes.Load(),
+		Admitted: l.at(atAdmitted), Sent: l.at(atSent), Head: l.at(atHead), FirstByte: l.at(atFirst), LastByte: l.at(atLast), Ended: l.at(atEnd),
+		Queued: time.Duration(l.queued.Load()), Silence: time.Duration(l.silence.Load()),
+		UpstreamWait: unknown, Overhead: time.Duration(l.overhead.Load()),
+	}
+	if r.Head > 0 && r.Sent > 0 {
+		r.UpstreamWait = max(0, r.Head-r.Sent)
+	}
+	if c := l.caller.Load(); c != nil {
+		r.Caller = *c
+	}
+	if id := l.upstreamID.Load(); id != nil {
+		r.UpstreamID = *id
+	}
+	if f := l.ending.Load(); f != nil {
+		row := f.row()
+		r.Cause, r.Outcome, r.ErrorType, r.By, r.Detail = row.name, row.outcome, row.errorType, f.by, f.detail
+	}
+	return r
 }
 
-// longestPath bounds what a log line tells of a path.
-const longestPath = 256
+func (l *Live) standing() Phase { return Phases[l.phase.Load()] }
 
-func newRecord(r *http.Request, target string) record {
-	path := pathOf(target)
-	if len(path) > longestPath {
-		path = path[:longestPath]
+func (l *Live) enter(p Phase) { l.phase.Store(int32(slices.Index(Phases, p))) }
+
+func (l *Live) at(m moment) time.Duration { return time.Duration(l.moments[m].Load()) }
+
+// reach says that a moment is now; a second time it moves it.
+func (l *Live) reach(m moment) { l.moments[m].Store(max(1, int64(time.Since(l.accepted)))) }
+
+// elsewhere runs what waits for others.
+func (l *Live) elsewhere(wait func()) time.Duration {
+	begin := time.Now()
+	wait()
+	took := time.Since(begin)
+	l.outside.Add(int64(took))
+	return took
+}
+
+// answers says that the API's head has come.
+func (l *Live) answers(status int, requestID string) {
+	l.reach(atHead)
+	l.status.Store(int32(status))
+	l.answered.Store(int32(status))
+	// The id is the API's, but it goes into a log: anything else stays out.
+	if isID(requestID) {
+		l.upstreamID.Store(&requestID)
 	}
-	return record{
-		id: newRequestID(), method: r.Method, path: path, start: time.Now(),
-		credential: credentialOf(r.Header),
+	l.enter(InStream)
+}
+
+// sent says that the API has been given the whole request.
+func (l *Live) sent() {
+	l.reach(atSent)
+	l.enter(InWait)
+}
+
+// finish says how it ended.
+func (l *Live) finish(end *ending, by Party) {
+	if l.standing() == InStream {
+		l.paused(max(1, int64(time.Since(l.accepted))))
 	}
+	if end.cause == clientLeft {
+		l.status.Store(statusClientGone)
+	}
+	l.ending.Store(&finish{*end, by})
+}
+
+// headOut says that it is on its way to the client.
+func (l *Live) headOut() {
+	l.overhead.Store(max(0, int64(time.Since(l.accepted))-l.outside.Load()))
+}
+
+// piece says that content came from the API.
+func (l *Live) piece() {
+	now := max(1, int64(time.Since(l.accepted)))
+	l.paused(now)
+	l.moments[atLast].Store(now)
+	l.moments[atFirst].CompareAndSwap(0, now)
+}
+
+// paused looks how long the answer has stood still.
+func (l *Live) paused(now int64) {
+	before := l.moments[atLast].Load()
+	if before == 0 {
+		before = l.moments[atHead].Load()
+	}
+	l.silence.Store(max(l.silence.Load(), now-before))
 }
 
 // newRequestID names a request. It only has to be unique: it guards nothing.
@@ -62,14 +214,6 @@ func newRequestID() string {
 	return string(id)
 }
 
-func (r *record) answered(res *upstream.Response) {
-	r.status = res.Status
-	// The id is the API's, but it goes into a log: anything else stays out.
-	if id := res.Header.Get("Request-Id"); isID(id) {
-		r.upstreamID = id
-	}
-}
-
 func isID(s string) bool {
 	const longest = 128
 	for i := range len(s) {
@@ -79,117 +223,4 @@ func isID(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= longest
-}
-
-func (r *record) firstByte() {
-	if r.first.IsZero() {
-		r.first = time.Now()
-	}
-}
-
-// credentialOf sorts a request's credential without looking at more of it than
-// its kind.
-func credentialOf(h http.Header) Credential {
-	if values := h["X-Api-Key"]; len(values) > 0 && !isPlaceholder(values[0]) {
-		return CredentialAPIKey
-	}
-	values := h["Authorization"]
-	if len(values) == 0 {
-		if len(h["X-Api-Key"]) > 0 {
-			return CredentialPlaceholder
-		}
-		return CredentialNone
-	}
-	scheme, token, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
-	switch token = strings.TrimSpace(token); {
-	case !strings.EqualFold(scheme, "Bearer") && token == "" && isPlaceholder(scheme), isPlaceholder(token):
-		return CredentialPlaceholder
-	case strings.HasPrefix(token, "sk-ant-api"):
-		return CredentialAPIKey
-	}
-	return CredentialOAuth
-}
-
-func isPlaceholder(token string) bool {
-	switch strings.ToLower(strings.TrimSpace(token)) {
-	case "", "-", "x", "none", "null", "nil", "undefined", "dummy", "placeholder", "unused", "changeme", "test":
-		return true
-	}
-	return false
-}
-
-// record closes the books on a request.
-func (h *Handler) record(r *record) {
-	took := time.Since(r.start)
-	if r.outcome == ClientGone {
-		r.status = statusClientGone
-	}
-	if r.errorType == "" {
-		r.errorType = errorTypeOf(r.outcome)
-	}
-	var ttfb time.Duration
-	if !r.first.IsZero() {
-		ttfb = r.first.Sub(r.start)
-	}
-	h.Metrics.record(sample{
-		Status: r.status, Method: r.method, Outcome: r.outcome, ErrorType: r.errorType,
-		Credential: r.credential, Duration: took, FirstByte: ttfb, Queued: r.queued,
-		RequestBytes: r.requestBytes, ResponseBytes: r.responseBytes,
-	})
-	h.log(r, took, ttfb)
-}
-
-func errorTypeOf(o Outcome) ErrorType {
-	switch o {
-	case UpstreamCut:
-		return TypeUpstreamCut
-	case IdleTimeout:
-		return TypeIdleTimeout
-	case Drained:
-		return TypeDraining
-	case Refused:
-		return TypeInvalidRequest
-	}
-	return ""
-}
-
-func (h *Handler) log(r *record, took, ttfb time.Duration) {
-	e := h.Log.Info()
-	if r.outcome != Completed && r.outcome != ClientGone {
-		e = h.Log.Warn()
-	}
-	if e == nil {
-		return
-	}
-	e.Str("event", "request").Str("request_id", r.id).Str("upstream_request_id", r.upstreamID).
-		Str("method", r.method).Str("path", r.path).Int("status", r.status).
-		Str("outcome", string(r.outcome)).
-		Float64("ttfb_ms", milliseconds(ttfb)).Float64("duration_ms", milliseconds(took)).
-		Float64("queued_ms", milliseconds(r.queued)).
-		Int64("request_bytes", r.requestBytes).Int64("response_bytes", r.responseBytes).
-		Int("attempts", r.attempts).Str("credential", string(r.credential))
-	if r.errorType != "" {
-		e.Str("error_type", string(r.errorType))
-	}
-	if r.failure != nil && r.outcome != ClientGone {
-		e.Str("error", describe(r.failure))
-	}
-	if r.caller.Node != "" {
-		e.Str("caller", r.caller.Node).Strs("caller_tags", r.caller.Tags)
-	}
-	e.Msg("request ended")
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// describe is an error's text for the log. Errors of net/http's parsers quote
-// what they could not read, which may be anything that the API sent; they are
-// named by their kind alone.
-func describe(err error) string {
-	var ue *upstream.Error
-	if errors.As(err, &ue) && !ue.Dial && !isNetError(err) && !endedByUs(err) &&
-		!errors.Is(err, errHeaderTimeout) && !errors.Is(err, context.DeadlineExceeded) {
-		return "the exchange with the API broke"
-	}
-	return err.Error()
 }

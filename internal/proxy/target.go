@@ -3,14 +3,16 @@ package proxy
 import (
 	"net/http"
 	"strings"
+
+	"anthropic-oauth-proxy/internal/edge"
 )
 
-// target is the request target that goes upstream: the client's own, byte for
+// targetOf is the request target that goes upstream: the client's own, byte for
 // byte. Of an absolute-form target only path and query count, so that nobody
 // can steer the proxy elsewhere (RFC 9112 3.2.2). It is false for a request
 // line that cannot be forwarded.
-func target(r *http.Request) (string, bool) {
-	t := r.RequestURI
+func targetOf(r *edge.Request) (string, bool) {
+	t := r.Target
 	switch {
 	case r.Method == http.MethodConnect:
 		return "", false

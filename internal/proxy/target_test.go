@@ -1,9 +1,10 @@
 package proxy
 
 import (
-	"net/http"
 	"strings"
 	"testing"
+
+	"anthropic-oauth-proxy/internal/edge"
 )
 
 // Whatever the target, what goes upstream fits a request line, begins with a
@@ -17,7 +18,7 @@ func FuzzTarget(f *testing.F) {
 	f.Add("GET", "://")
 	f.Add("GET", "a://b\r\nX: y")
 	f.Fuzz(func(t *testing.T, method, uri string) {
-		got, ok := target(&http.Request{Method: method, RequestURI: uri})
+		got, ok := targetOf(&edge.Request{Method: method, Target: uri})
 		switch {
 		case !ok:
 			if got != "" {

@@ -70,3 +70,33 @@ const (
 
 // repeats lists every reason once.
 var repeats = []repeat{retryConnect, retryDead, retryRefused, retryTimeout, retryReset}
+
+// Party is who ended an exchange. The set is closed: it is a metric label.
+type Party string
+
+// The parties. A whole answer is ended by the API; the tailnet is to blame where
+// a client was lost while the tailnet was.
+const (
+	ByClient   Party = "client"
+	ByProxy    Party = "proxy"
+	ByTailnet  Party = "tailnet"
+	ByUpstream Party = "upstream"
+)
+
+// Parties lists every party once.
+var Parties = []Party{ByClient, ByProxy, ByTailnet, ByUpstream}
+
+// Phase is where an exchange stands, or ended. The set is closed: it is a metric
+// label.
+type Phase string
+
+// The phases, in their order; a request without a body has no upload.
+const (
+	InAdmit  Phase = "admit"  // its head is judged, and it waits for a place
+	InUpload Phase = "upload" // its body is read
+	InWait   Phase = "wait"   // the API has it, or is about to, and has not answered
+	InStream Phase = "stream" // the answer's head has come
+)
+
+// Phases lists every phase once.
+var Phases = []Phase{InAdmit, InUpload, InWait, InStream}

@@ -101,12 +101,13 @@ func (u *upload) sentWithin(limit int64) bool {
 }
 
 // abandon waits for the upload to end. Its sink takes nothing any more, so only
-// a read of the body can still hold it: closing the body ends that too.
+// a read of the body can still hold it: closing the body ends that too. It is
+// closed before it is let out: nobody may ask a client for a refused body.
 func (u *upload) abandon() {
 	if u == nil {
 		return
 	}
-	u.goOn()
 	_ = u.body.Close()
+	u.goOn()
 	<-u.done
 }

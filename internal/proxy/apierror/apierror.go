@@ -16,8 +16,6 @@ type Error struct {
 	Message string
 	// Retry is what the client is told about asking again.
 	Retry Retry
-	// Close ends the client's connection after the answer.
-	Close bool
 }
 
 // Type is the API's name for a kind of error.
@@ -63,12 +61,9 @@ func (e Error) Body(requestID string) []byte {
 	return b
 }
 
-// Write sends the error as the whole answer and returns the bytes of its body.
-func (e Error) Write(w http.ResponseWriter, requestID string) int {
-	body := e.Body(requestID)
-	h := w.Header()
-	h["Content-Type"] = []string{"application/json"}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+// Header is what goes with the body.
+func (e Error) Header() http.Header {
+	h := http.Header{"Content-Type": {"application/json"}}
 	switch {
 	case e.Retry.Never:
 		h["X-Should-Retry"] = []string{"false"}
@@ -76,11 +71,5 @@ func (e Error) Write(w http.ResponseWriter, requestID string) int {
 		h["Retry-After"] = []string{strconv.Itoa(e.Retry.After)}
 		h["X-Should-Retry"] = []string{"true"}
 	}
-	if e.Close {
-		h["Connection"] = []string{"close"}
-	}
-	w.WriteHeader(e.Status)
-	// A client that left hears nothing; its request is counted all the same.
-	_, _ = w.Write(body)
-	return len(body)
+	return h
 }

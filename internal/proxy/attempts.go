@@ -1,0 +1,172 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"anthropic-oauth-proxy/internal/edge"
+	"anthropic-oauth-proxy/internal/upstream"
+)
+
+const (
+	// maxAttempts and retryPause are for a request that finds no connection, or
+	// that may be processed twice without harm.
+	maxAttempts = 3
+	retryPause  = 100 * time.Millisecond
+	// insistence bounds how long a request that the API provably did not process
+	// is offered again, after pauses that double up to longestPause.
+	insistence   = 10 * time.Second
+	longestPause = time.Second
+)
+
+// attempts ask the API, again where that is safe.
+type attempts struct {
+	api    Upstream
+	limits Limits
+	live   *Live
+	dog    *watchdog
+	// fail ends the exchange: the client's part of an upload broke.
+	fail context.CancelCauseFunc
+	// interim passes a 1xx answer on.
+	interim func(status int, h http.Header)
+	// repeated is told of each failure behind which another attempt comes.
+	repeated func(ending, repeat)
+}
+
+// asked is an answer's head with what stands behind it.
+type asked struct {
+	*upstream.Response
+	upload *upload            // may still go on; nil without content
+	cancel context.CancelFunc // ends it all
+}
+
+// ask sends the request until it is answered or must not be sent again.
+func (a *attempts) ask(ctx context.Context, target string, r *edge.Request, header http.Header, in *intake) (*asked, *ending) {
+	begin, wait := time.Now(), retryPause
+	for n := 1; ; n++ {
+		a.live.attempts.Store(int32(n))
+		var res *asked
+		var end *ending
+		a.live.elsewhere(func() { res, end = a.once(ctx, target, r, header, in) })
+		if end == nil {
+			return res, nil
+		}
+		again := end.row().repeated
+		switch {
+		case !end.mayRepeat(r.Method), !in.repeatable():
+			return nil, end
+		case again.patient && time.Since(begin)+wait > insistence:
+			return nil, end
+		case !again.patient && n >= maxAttempts:
+			return nil, end
+		}
+		a.repeated(*end, again.reason)
+		if why, over := a.pause(ctx, wait); over {
+			return nil, because(why)
+		}
+		if again.patient {
+			wait = min(2*wait, longestPause)
+		}
+	}
+}
+
+func (a *attempts) pause(ctx context.Context, d time.Duration) (why cause, over bool) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	a.live.elsewhere(func() {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			why, over = ended(ctx)
+		}
+	})
+	return why, over
+}
+
+// once sends the request once and waits for the head of the answer.
+func (a *attempts) once(whole context.Context, target string, r *edge.Request, header http.Header, in *intake) (*asked, *ending) {
+	ctx, cancel := context.WithCancelCause(whole)
+	clock := headClock{dog: a.dog, limit: a.headTimeout(r.Header), expire: func() { cancel(headTimeout) }}
+	defer clock.stop()
+	given := func(err error) {
+		if err != nil {
+			a.fail(fromBody(err))
+			return
+		}
+		a.live.sent()
+		clock.start()
+	}
+	up := in.begin(given)
+	req := &upstream.Request{
+		Method: r.Method, Target: target, Header: header, ContentLength: r.ContentLength, Trailer: in.ours, Interim: a.interim,
+	}
+	if up != nil {
+		req.Body, req.Whole = up, in.ahead()
+	}
+	if up == nil || req.Whole {
+		given(nil)
+	} else {
+		a.live.enter(InUpload)
+		a.dog.watch(a.limits.IdleTimeout, func() { a.fail(up.stalled()) })
+	}
+	res, err := a.api.RoundTrip(ctx, req)
+	if err == nil && (res.Status < 200 || res.Status > 999) {
+		_ = res.Body.Close()
+		err = badAnswer
+	}
+	if err != nil {
+		cancel(context.Canceled)
+		if why, over := ended(whole); over {
+			return nil, because(why)
+		}
+		return nil, fromUpstream(err)
+	}
+	in.answered(up)
+	return &asked{res, up, func() { cancel(context.Canceled) }}, nil
+}
+
+// headClock begins when the API has been given the whole request, which the
+// engine's goroutine sees, and ends with the attempt.
+type headClock struct {
+	dog    *watchdog
+	limit  time.Duration
+	expire func()
+
+	mu   sync.Mutex
+	over bool
+}
+
+func (c *headClock) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.dog.watch(c.limit, c.expire)
+	}
+}
+
+func (c *headClock) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	c.dog.stop()
+}
+
+// longestHeadTimeout bounds what a client may ask for.
+const longestHeadTimeout = time.Hour
+
+// headTimeout is ours, or the client's own when that is longer: the SDKs name
+// theirs in whole seconds.
+func (a *attempts) headTimeout(h http.Header) time.Duration {
+	limit := a.limits.HeaderTimeout
+	named, err := strconv.ParseFloat(h.Get("X-Stainless-Timeout"), 64)
+	if err != nil || !(named > limit.Seconds()) {
+		return limit
+	}
+	if named > longestHeadTimeout.Seconds() {
+		return max(limit, longestHeadTimeout)
+	}
+	return time.Duration(named * float64(time.Second))
+}
