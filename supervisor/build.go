@@ -57,6 +57,7 @@ func Build(c config.Config, o Options) (*System, error) {
 		State: s.state.Get, Totals: data.Totals, Tree: func() any { return book.view() }, Feed: s.feed,
 		Started: started, Gatherer: m.Registry, Log: o.Log,
 	}
+	m.Registry.MustRegister(o.Collectors...)
 	m.Registry.MustRegister(book, s.pool, metrics.NewStateCollector(s.state.Get))
 	data.WatchInFlight(func() float64 { return float64(s.gate.Load().Active) })
 	data.WatchConnections(

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/thejerf/suture/v4"
 	"go.uber.org/goleak"
@@ -27,6 +28,7 @@ import (
 	"tailscale.com/tailcfg"
 
 	"anthropic-oauth-proxy/internal/config"
+	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -116,7 +118,9 @@ func build(t *testing.T, set setting) *stage {
 	if set.hook != nil {
 		log = log.Hook(set.hook)
 	}
-	system, err := Build(set.load(t), Options{Version: "test", Log: log, Decorate: func(inner suture.Service) suture.Service {
+	lines := telemetry.NewLines(io.Discard) // for its metric: the book wants its lines at once
+	t.Cleanup(func() { lines.Close() })
+	system, err := Build(set.load(t), Options{Version: "test", Log: log, Collectors: []prometheus.Collector{lines}, Decorate: func(inner suture.Service) suture.Service {
 		a := newSaboteur(inner)
 		s.actors[a.name] = a
 		return a

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/thejerf/suture/v4"
 
@@ -49,6 +50,8 @@ type System struct {
 type Options struct {
 	Version string
 	Log     zerolog.Logger
+	// Collectors are counted outside the service, such as the lines of its log.
+	Collectors []prometheus.Collector
 	// Decorate, when not nil, wraps each actor before it is supervised. Tests
 	// use it to make actors fail.
 	Decorate func(suture.Service) suture.Service

@@ -9,13 +9,20 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/supervisor"
 )
 
 func serve(c config.Config, stdout, stderr io.Writer) int {
-	log := telemetry.NewLogger(stdout, c.LogLevel)
+	// A reader of stdout that leaves must not end a process that serves.
+	signal.Ignore(syscall.SIGPIPE)
+	lines := telemetry.NewLines(stdout)
+	defer lines.Close() // nobody is left to hear that it failed
+	log := telemetry.NewLogger(lines, c.LogLevel)
+	telemetry.AdoptStandardLog(log)
 	log.Info().Str("event", "starting").Str("version", version).Str("config", c.Source).
 		Str("upstream", c.Proxy.Upstream.Host).Str("tailnet", string(c.Tailscale.Mode)).Msg("anthropic-oauth-proxy starts")
 	for _, w := range c.Warnings {
@@ -27,10 +34,10 @@ func serve(c config.Config, stdout, stderr io.Writer) int {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
-	system, err := supervisor.Build(c, supervisor.Options{Version: version, Log: log})
+	system, err := supervisor.Build(c, supervisor.Options{Version: version, Log: log, Collectors: []prometheus.Collector{lines}})
 	if err != nil {
 		log.Error().Str("event", "exit").Int("code", exitFailed).Msg(err.Error())
-		fmt.Fprintf(stderr, "anthropic-oauth-proxy: %v\n", err)
+		telemetry.Say(stderr, fmt.Sprintf("anthropic-oauth-proxy: %v\n", err))
 		return exitFailed
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -43,7 +50,7 @@ func serve(c config.Config, stdout, stderr io.Writer) int {
 	cancel(nil)
 	<-relayed
 	if exit.Code != exitOK {
-		fmt.Fprintf(stderr, "anthropic-oauth-proxy: %s\n", exit.Message)
+		telemetry.Say(stderr, fmt.Sprintf("anthropic-oauth-proxy: %s\n", exit.Message))
 	}
 	return exit.Code
 }

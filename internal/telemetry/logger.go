@@ -21,6 +21,13 @@ func StandardLog(l zerolog.Logger, component string) *log.Logger {
 	return log.New(&bridge{l: l, component: component}, "", 0)
 }
 
+// AdoptStandardLog does the same for libraries that use the standard library's
+// logger of the process, which would wait for stderr.
+func AdoptStandardLog(l zerolog.Logger) {
+	log.SetFlags(0)
+	log.SetOutput(&bridge{l: l, component: "process"})
+}
+
 type bridge struct {
 	l         zerolog.Logger
 	component string
