@@ -24,6 +24,8 @@ type Conn struct {
 
 func newConn(c net.Conn, giveBack func()) *Conn { return &Conn{Conn: c, giveBack: giveBack} }
 
+func (c *Conn) conn() *Conn { return c }
+
 // Close closes the connection and frees its place. It may be called more than
 // once, from any goroutine.
 func (c *Conn) Close() error {

@@ -20,3 +20,17 @@ func (c *Conn) hungUp() bool {
 	})
 	return err != nil || gone
 }
+
+// readable reports whether something of the client's stands unread in the
+// socket.
+func (c *Conn) readable() bool {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	_ = rc.Control(func(fd uintptr) {
+		n, _, _ = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	return n > 0
+}

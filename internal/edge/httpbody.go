@@ -90,11 +90,6 @@ func (c *httpClient) sort(err error) error {
 	return ErrMalformed
 }
 
-const (
-	lingerTime  = 3 * time.Second
-	lingerBytes = 64 << 20
-)
-
 // leaveUpload deals with an upload that an answer left behind. Its connection
 // is of no more use: the server would take the rest for the next request. As
 // for a body over a limit of its own, it closes the connection slowly then.

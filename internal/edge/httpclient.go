@@ -84,9 +84,9 @@ func refusalOf(r *http.Request, conn *Conn) *Refusal {
 	single := conn.heads.oneLength(r)
 	switch {
 	case !single:
-		return &refusedTwoLengths
+		return twoLengths
 	case len(r.TransferEncoding) > 0 && !r.ProtoAtLeast(1, 1), r.Header["Transfer-Encoding"] != nil:
-		return &refusedOldChunked
+		return badCoding
 	}
 	return nil
 }
@@ -98,9 +98,6 @@ func (c *httpClient) Context() context.Context { return c.ctx }
 func (c *httpClient) HungUp() bool {
 	return c.ctx.Err() != nil || c.conn != nil && c.conn.hungUp()
 }
-
-// interimTimeout is how long a client may take to read an interim answer.
-const interimTimeout = time.Second
 
 func (c *httpClient) Interim(status int, h http.Header) error {
 	if c.req.Proto == HTTP10 || c.begun || status < 100 || status > 199 || status == http.StatusSwitchingProtocols {
@@ -156,20 +153,6 @@ func (c *httpClient) begin() {
 	c.w.WriteHeader(c.head.Status)
 }
 
-// declaresLength reports whether an answer may and does tell its length
-// (RFC 9110 8.6).
-func declaresLength(status int, length int64) bool {
-	if status == http.StatusNoContent || status == http.StatusNotModified && length == 0 {
-		return false
-	}
-	return length >= 0
-}
-
-// hasContent tells the answers that can carry content (RFC 9110 6.4.1).
-func hasContent(method string, status int) bool {
-	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified
-}
-
 // unread reports whether the rest of the request stands between it and the
 // next one on the connection.
 func (c *httpClient) unread() bool { return c.body != nil && !c.body.ended() }
@@ -217,9 +200,6 @@ func (c *httpClient) Finish(trailer http.Header) error {
 	c.finished = err == nil
 	return err
 }
-
-// errShort is a bug of the handler: it finished what it had not written.
-var errShort = errors.New("the answer is shorter than its declared length")
 
 // guarded runs one write under the deadline, or under the given one.
 func (c *httpClient) guarded(deadline time.Time, write func() error) error {

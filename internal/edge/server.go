@@ -30,16 +30,8 @@ const SpareConns = 1024
 
 const (
 	headBytes   = 64 << 10
-	headSlop    = 4 << 10 // net/http adds it to the limit
 	headTimeout = 10 * time.Second
 	keepAlive   = 3 * time.Minute
-
-	// What one client's unread upload may make us hold, per stream and per
-	// connection, over HTTP/2. The connection's window has room for all of its
-	// streams: uploads that wait in line must not hold up those that run.
-	inboundStreamWindow = 64 << 10
-	inboundConnWindow   = inboundStreams * inboundStreamWindow
-	inboundStreams      = 250
 )
 
 // Server is a port with all that serves it: the listening socket, which stays
@@ -47,55 +39,61 @@ const (
 // is safe for concurrent use; its owner must Close it.
 type Server struct {
 	socket *socket
-	http   *http.Server
+	engine serving
 
 	mu     sync.Mutex
 	closed bool // the door is
 }
 
-// New makes the server of the proxy port. It has no clock over a body: the
-// handler keeps rolling ones.
-func New(h Handler, o Options) *Server { return newProxy(overHTTP{h}, o) }
+// serving is what serves a port's connections, which are Conns. Both ways have
+// the semantics of http.Server.
+type serving interface {
+	Serve(ln net.Listener) error
+	Shutdown(ctx context.Context) error
+	Close() error
+}
 
-// NewPlain is New for a handler of net/http.
-func NewPlain(h http.Handler, o Options) *Server { return newProxy(h, o) }
+// New makes the server of the proxy port: HTTP/1.0, HTTP/1.1 and, in
+// cleartext, HTTP/2. It has no clock over a body: the handler keeps rolling
+// ones.
+func New(h Handler, o Options) *Server { return NewOverHTTP(h, o) }
 
-func newProxy(h http.Handler, o Options) *Server {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	return newServer("proxy", o, &http.Server{
-		Handler: h, Protocols: &protocols,
-		DisableGeneralOptionsHandler: true, // OPTIONS * is the API's to answer
-		ReadHeaderTimeout:            headTimeout,
-		IdleTimeout:                  keepAlive,
-		MaxHeaderBytes:               headBytes - headSlop,
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams:          inboundStreams,
-			MaxReceiveBufferPerStream:     inboundStreamWindow,
-			MaxReceiveBufferPerConnection: inboundConnWindow,
-		},
-	})
+// NewStrict is New with HTTP/1 by our own reading of RFC 9112.
+func NewStrict(h Handler, o Options) *Server {
+	s := newServer("proxy", o)
+	http2 := proxyServer(overHTTP{h}, o)
+	http2.Protocols.SetHTTP1(false)
+	s.engine = newEngine(h, o.Log, http2)
+	return s
+}
+
+// NewOverHTTP is New with all protocols by net/http's server, which is lenient
+// where RFC 9112 is not. Tests hold the two against each other.
+func NewOverHTTP(h Handler, o Options) *Server { return NewPlain(overHTTP{h}, o) }
+
+// NewPlain is NewOverHTTP for a handler of net/http.
+func NewPlain(h http.Handler, o Options) *Server {
+	s := newServer("proxy", o)
+	s.engine = byHTTP{proxyServer(h, o)}
+	return s
 }
 
 // NewAdmin makes the server of the admin port, for plain pages.
 func NewAdmin(h http.Handler, o Options) *Server {
-	return newServer("admin", o, &http.Server{
+	s := newServer("admin", o)
+	s.engine = byHTTP{dress(&http.Server{
 		Handler: h, ReadHeaderTimeout: headTimeout, ReadTimeout: headTimeout,
 		WriteTimeout: pageTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: headBytes - headSlop,
-	})
+		ErrorLog: telemetry.StandardLog(o.Log, "admin"),
+	})}
+	return s
 }
 
-func newServer(port string, o Options, server *http.Server) *Server {
+func newServer(port string, o Options) *Server {
 	if o.MaxConns == 0 {
 		o.MaxConns = SpareConns
 	}
-	server.ErrorLog = telemetry.StandardLog(o.Log, port)
-	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		return WithConn(ctx, c.(recorded).Conn)
-	}
-	server.ConnState = func(c net.Conn, state http.ConnState) { c.(recorded).heads.follow(state) }
-	return &Server{socket: newSocket(o.Addr, o.MaxConns, newAcceptErrors(port, o.Log, o.Metrics)), http: server}
+	return &Server{socket: newSocket(o.Addr, o.MaxConns, newAcceptErrors(port, o.Log, o.Metrics))}
 }
 
 // Addr is the configured address, whether bound or not.
@@ -135,7 +133,7 @@ func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
 }
 
 func (s *Server) serve(ctx context.Context, ln net.Listener) error {
-	err := s.http.Serve(recording{ln})
+	err := s.engine.Serve(ln)
 	if errors.Is(err, http.ErrServerClosed) || s.doorClosed() {
 		<-ctx.Done() // shut down on purpose; so will the user be
 	}
@@ -157,7 +155,7 @@ func (s *Server) CloseDoor() {
 	s.closed = true
 	s.socket.close()
 	// It needs no patience to do that much.
-	_ = s.http.Shutdown(expired)
+	_ = s.engine.Shutdown(expired)
 }
 
 // expired is a context that has ended.
@@ -177,8 +175,8 @@ func (s *Server) doorClosed() bool {
 // its client, or ctx ends. Then it cuts what is left. The error is ctx's.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.CloseDoor()
-	defer s.http.Close()
-	return s.http.Shutdown(ctx)
+	defer s.engine.Close()
+	return s.engine.Shutdown(ctx)
 }
 
 // Close cuts every connection. It does not wait for the handlers.
@@ -193,15 +191,4 @@ func (u uncounted) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return newConn(c, func() {}), nil
-}
-
-// recording dresses connections for net/http's server.
-type recording struct{ net.Listener }
-
-func (r recording) Accept() (net.Conn, error) {
-	c, err := r.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return recorded{c.(*Conn)}, nil
 }

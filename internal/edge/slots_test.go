@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	get      = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-	preface  = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-	settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00" // an empty SETTINGS frame
+	get       = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	h2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	settings  = "\x00\x00\x00\x04\x00\x00\x00\x00\x00" // an empty SETTINGS frame
 )
 
 // A place that is not given back is lost for good, and with enough of them the
@@ -49,14 +49,14 @@ func TestEveryEndOfAConnectionGivesItsPlaceBack(t *testing.T) {
 			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n")
 			answer(c)
 		}},
-		{"half an HTTP/2 preface", func(_ *testing.T, c *net.TCPConn) { _, _ = io.WriteString(c, preface[:20]) }},
-		{"HTTP/2 without settings", func(_ *testing.T, c *net.TCPConn) { _, _ = io.WriteString(c, preface) }},
+		{"half an HTTP/2 h2Preface", func(_ *testing.T, c *net.TCPConn) { _, _ = io.WriteString(c, h2Preface[:20]) }},
+		{"HTTP/2 without settings", func(_ *testing.T, c *net.TCPConn) { _, _ = io.WriteString(c, h2Preface) }},
 		{"HTTP/2 that breaks its rules", func(_ *testing.T, c *net.TCPConn) {
-			_, _ = io.WriteString(c, preface+settings+strings.Repeat("\xff", 64))
+			_, _ = io.WriteString(c, h2Preface+settings+strings.Repeat("\xff", 64))
 			frame(t, c)
 		}},
 		{"HTTP/2 that is reset", func(t *testing.T, c *net.TCPConn) {
-			_, _ = io.WriteString(c, preface+settings)
+			_, _ = io.WriteString(c, h2Preface+settings)
 			frame(t, c)
 			_ = c.SetLinger(0)
 		}},

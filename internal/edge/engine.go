@@ -1,0 +1,214 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// engine serves a port's connections: HTTP/1 by itself, and cleartext HTTP/2,
+// which begins on the same connections, by net/http's server.
+type engine struct {
+	handler Handler
+	log     zerolog.Logger
+	http2   *http.Server
+	over    *handover // to http2
+
+	closing atomic.Bool
+	running sync.WaitGroup // goroutines, but for those of connections
+
+	mu    sync.Mutex
+	conns map[*h1conn]struct{}
+	watch *watcher      // of the connections; nil before the first and after the last
+	empty chan struct{} // closed when no connection is left after closing
+	began bool          // http2 serves
+}
+
+func newEngine(h Handler, log zerolog.Logger, http2 *http.Server) *engine {
+	return &engine{handler: h, log: log, http2: http2, over: newHandover(),
+		conns: map[*h1conn]struct{}{}, empty: make(chan struct{})}
+}
+
+// Serve accepts until the listener ends, and returns its error.
+func (e *engine) Serve(ln net.Listener) error {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		h := e.newConn(c.(*Conn))
+		if !e.remember(h) {
+			_ = h.Close()
+			continue
+		}
+		go h.serve()
+	}
+}
+
+// remember is false once the door is closed.
+func (e *engine) remember(c *h1conn) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing.Load() {
+		return false
+	}
+	e.conns[c] = struct{}{}
+	if c.in.raw == nil {
+		return true // no socket, nothing to watch
+	}
+	if e.watch == nil {
+		e.watch = newWatcher(&e.running)
+	}
+	c.watch = e.watch.add(c)
+	return true
+}
+
+func (e *engine) forget(c *h1conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c.watch != 0 {
+		e.watch.remove(c.watch)
+	}
+	delete(e.conns, c)
+	e.checkEmpty()
+}
+
+// checkEmpty ends what serves connections when none is left and none will come.
+func (e *engine) checkEmpty() {
+	if !e.closing.Load() || len(e.conns) > 0 {
+		return
+	}
+	select {
+	case <-e.empty:
+		return
+	default:
+	}
+	close(e.empty)
+	if e.watch != nil {
+		e.watch.close()
+	}
+}
+
+// handOver gives a connection to the server of HTTP/2, with what was read.
+func (e *engine) handOver(c *h1conn) {
+	_ = c.SetReadDeadline(time.Time{})
+	read := append([]byte(nil), c.in.bytes()...)
+	c.in.drop()
+	e.mu.Lock()
+	if !e.began && !e.closing.Load() {
+		e.began = true
+		e.running.Go(func() { _ = e.http2.Serve(e.over) })
+	}
+	e.mu.Unlock()
+	if !e.over.give(&prefaced{Conn: c.Conn, read: read}) {
+		_ = c.Close()
+	}
+	e.forget(c)
+}
+
+// closeDoor closes what is idle and has everything else end with its answer.
+func (e *engine) closeDoor() {
+	e.mu.Lock()
+	already := e.closing.Swap(true)
+	all := make([]*h1conn, 0, len(e.conns))
+	for c := range e.conns {
+		all = append(all, c)
+	}
+	e.checkEmpty()
+	e.mu.Unlock()
+	if already {
+		return
+	}
+	for _, c := range all {
+		c.closeIdle()
+	}
+	_ = e.over.Close()
+	_ = e.http2.Shutdown(expired)
+}
+
+// Shutdown closes the door and waits for the last connection. When ctx ends
+// first, that is its error.
+func (e *engine) Shutdown(ctx context.Context) error {
+	e.closeDoor()
+	select {
+	case <-e.empty:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := e.http2.Shutdown(ctx)
+	if err == nil {
+		e.running.Wait()
+	}
+	return err
+}
+
+// Close cuts every connection. It does not wait for their handlers.
+func (e *engine) Close() error {
+	e.closeDoor()
+	e.mu.Lock()
+	for c := range e.conns {
+		_ = c.Close()
+	}
+	e.mu.Unlock()
+	return e.http2.Close()
+}
+
+// handover is the listener through which connections reach the server of
+// HTTP/2.
+type handover struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newHandover() *handover {
+	return &handover{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (h *handover) give(c net.Conn) bool {
+	select {
+	case h.conns <- c:
+		return true
+	case <-h.done:
+		return false
+	}
+}
+
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handover) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
+
+func (h *handover) Addr() net.Addr { return &net.UnixAddr{Name: "handover"} }
+
+// prefaced is a connection of which something was read already.
+type prefaced struct {
+	*Conn
+	read []byte
+}
+
+func (p *prefaced) Read(b []byte) (int, error) {
+	if len(p.read) > 0 {
+		n := copy(b, p.read)
+		p.read = p.read[n:]
+		return n, nil
+	}
+	return p.Conn.Read(b)
+}
+
+var errNoWatcher = errors.New("connections cannot be watched")

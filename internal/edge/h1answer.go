@@ -1,0 +1,149 @@
+package edge
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// answer is the framing of an answer over HTTP/1 (RFC 9112 6).
+type answer struct {
+	head     Head
+	content  bool  // it can have content at all
+	declared bool  // its length is told
+	chunked  bool  // or it comes in chunks; or its end is the connection's
+	left     int64 // of the declared length
+	close    bool  // the connection closes behind it
+	begun    bool  // its head is on its way
+	finished bool
+}
+
+func newAnswer(r *Request, h Head) answer {
+	a := answer{head: h, content: hasContent(r.Method, h.Status)}
+	a.close = h.Close || !r.keepsAlive()
+	switch {
+	case h.ContentLength >= 0:
+		a.declare(h.ContentLength)
+	case r.Proto == HTTP11 && a.content:
+		a.chunked = true
+	case a.content:
+		a.close = true
+	}
+	return a
+}
+
+func (a *answer) declare(length int64) {
+	a.declared, a.chunked, a.left = declaresLength(a.head.Status, length), false, length
+}
+
+// hasContent tells the answers that can carry content (RFC 9110 6.4.1).
+func hasContent(method string, status int) bool {
+	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// declaresLength reports whether an answer may and does tell its length
+// (RFC 9110 8.6).
+func declaresLength(status int, length int64) bool {
+	if status == http.StatusNoContent || status == http.StatusNotModified && length == 0 {
+		return false
+	}
+	return length >= 0
+}
+
+// append appends the head.
+func (a *answer) append(b []byte, proto Protocol) []byte {
+	b = appendStatusLine(b, proto, a.head.Status)
+	b = appendFields(b, a.head.Header)
+	if a.declared {
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, a.head.ContentLength, 10)
+		b = append(b, '\r', '\n')
+	}
+	if a.chunked {
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+		for name := range a.head.Trailer {
+			b = appendField(b, "Trailer", name)
+		}
+	}
+	if a.close && proto != HTTP10 {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	return append(b, '\r', '\n')
+}
+
+// appendStatusLine speaks HTTP/1.0 to who does (RFC 9110 2.5 leaves it to us).
+func appendStatusLine(b []byte, proto Protocol, status int) []byte {
+	if proto == HTTP10 {
+		b = append(b, "HTTP/1.0 "...)
+	} else {
+		b = append(b, "HTTP/1.1 "...)
+	}
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, ' ') // due without a reason too (RFC 9112 4)
+	b = append(b, http.StatusText(status)...)
+	return append(b, '\r', '\n')
+}
+
+// appendFields appends all but the framing, which is not the handler's.
+func appendFields(b []byte, h http.Header) []byte {
+	for name, values := range h {
+		switch name {
+		case "Content-Length", "Transfer-Encoding", "Connection", "Trailer":
+			continue
+		}
+		for _, v := range values {
+			b = appendField(b, name, v)
+		}
+	}
+	return b
+}
+
+// appendField appends a line that is one line, whatever a value holds
+// (RFC 9110 5.5).
+func appendField(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	b = append(b, ": "...)
+	at := len(b)
+	b = append(b, value...)
+	if strings.ContainsAny(value, "\r\n\x00") {
+		for i := at; i < len(b); i++ {
+			if b[i] == '\r' || b[i] == '\n' || b[i] == 0 {
+				b[i] = ' '
+			}
+		}
+	}
+	return append(b, '\r', '\n')
+}
+
+func appendChunkSize(b []byte, n int) []byte {
+	b = strconv.AppendInt(b, int64(n), 16)
+	return append(b, '\r', '\n')
+}
+
+var crlf = []byte("\r\n")
+
+const (
+	// copied is the longest content that is copied into one piece with its
+	// framing; longer ones go to the kernel as parts.
+	copied = 4 << 10
+	// outputBuffer is what the pool keeps.
+	outputBuffer = 8 << 10
+)
+
+// output is one write, borrowed for as long as it takes.
+type output struct {
+	b     []byte
+	parts [][]byte
+}
+
+var outputs = sync.Pool{New: func() any { return &output{b: make([]byte, 0, outputBuffer), parts: make([][]byte, 0, 3)} }}
+
+func (o *output) free() {
+	if cap(o.b) > 2*outputBuffer {
+		return
+	}
+	o.b = o.b[:0]
+	clear(o.parts[:cap(o.parts)])
+	outputs.Put(o)
+}

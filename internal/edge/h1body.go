@@ -1,0 +1,108 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+)
+
+// h1body is the content of a request over HTTP/1: of a declared length, or in
+// chunks.
+type h1body struct {
+	x      *h1exchange
+	left   int64 // of the declared length
+	chunks *chunked
+
+	reader sync.Mutex // held by a Read
+	mu     sync.Mutex
+	done   error // what every further Read says
+	busy   bool  // a Read is under way
+}
+
+func (b *h1body) Read(p []byte) (int, error) {
+	b.reader.Lock()
+	defer b.reader.Unlock()
+	b.mu.Lock()
+	done := b.done
+	b.busy = done == nil
+	b.mu.Unlock()
+	if done != nil {
+		return 0, done
+	}
+	err := b.x.invite()
+	n := 0
+	if err == nil {
+		n, err = b.read(p)
+	}
+	b.mu.Lock()
+	b.busy = false
+	if b.done == nil {
+		b.done = b.sort(err)
+	}
+	done = b.done
+	b.mu.Unlock()
+	switch done {
+	case io.EOF:
+		b.x.listen()
+	case ErrGone:
+		b.x.leave(ErrGone)
+	}
+	return n, done
+}
+
+func (b *h1body) read(p []byte) (int, error) {
+	if b.chunks != nil {
+		return b.chunks.Read(p)
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.x.c.in.Read(p)
+	b.left -= int64(n)
+	switch {
+	case b.left == 0:
+		err = io.EOF
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// sort maps what reading fails with.
+func (b *h1body) sort(err error) error {
+	switch {
+	case err == nil, err == io.EOF, err == ErrMalformed:
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrStalled
+	}
+	return ErrGone
+}
+
+func (b *h1body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.done != nil {
+		return nil
+	}
+	b.done = ErrClosed
+	if b.busy {
+		_ = b.x.c.SetReadDeadline(past)
+	}
+	return nil
+}
+
+// ended reports whether the content was read to its end.
+func (b *h1body) ended() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.done == io.EOF
+}
+
+// leave ends reading for good, and waits until nobody reads.
+func (b *h1body) leave() {
+	_ = b.Close()
+	b.reader.Lock()
+	defer b.reader.Unlock()
+}

@@ -1,0 +1,254 @@
+package edge
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// h1conn is a client's connection that speaks HTTP/1: one exchange after the
+// other, on one goroutine.
+type h1conn struct {
+	*Conn
+	engine *engine
+	ctx    context.Context // the connection's values
+	in     intake
+	from   string // the peer, once somebody asked
+
+	phase atomic.Int32
+	left  atomic.Bool // the client has closed its side
+	now   atomic.Pointer[h1exchange]
+	watch uint64 // its key in the watcher, 0 without
+	ear   ear    // listens where nobody watches
+}
+
+// The phases of a connection. Only an idle one may be closed by others.
+const (
+	idle int32 = iota
+	busy
+	ended
+)
+
+// preface is how a client begins to speak HTTP/2 (RFC 9113 3.4).
+var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+func (e *engine) newConn(c *Conn) *h1conn {
+	h := &h1conn{Conn: c, engine: e, ctx: WithConn(context.Background(), c)}
+	h.in.init(c)
+	return h
+}
+
+// serve serves the connection to its end, or until it speaks HTTP/2.
+func (c *h1conn) serve() {
+	for first := true; c.await(first); first = false {
+		if first && c.speaksHTTP2() {
+			c.engine.handOver(c)
+			return
+		}
+		x := c.readHead()
+		if x == nil {
+			break
+		}
+		if next, linger := c.exchange(x); !next {
+			if linger {
+				c.linger()
+			}
+			break
+		}
+	}
+	c.phase.Store(ended)
+	c.in.drop()
+	c.engine.forget(c)
+	_ = c.Close()
+}
+
+// await waits for the first byte of a request. It is false when there will be
+// none.
+func (c *h1conn) await(first bool) bool {
+	if len(c.in.bytes()) == 0 {
+		patience := keepAlive
+		if first {
+			patience = headTimeout
+		}
+		c.phase.Store(idle)
+		if c.engine.closing.Load() && !first {
+			return false
+		}
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if c.in.fill() != nil {
+			return false
+		}
+	}
+	return c.phase.CompareAndSwap(idle, busy) || c.phase.Load() == busy
+}
+
+// speaksHTTP2 reads on for as long as what comes is the preface of HTTP/2.
+func (c *h1conn) speaksHTTP2() bool {
+	for {
+		b := c.in.bytes()
+		if len(b) >= len(preface) {
+			return bytes.HasPrefix(b, preface)
+		}
+		if !bytes.HasPrefix(preface, b) || c.in.fill() != nil {
+			return false
+		}
+	}
+}
+
+var parsers = sync.Pool{New: func() any { return new(headParser) }}
+
+// readHead reads the head of the next request. It is nil when the client left
+// before it was whole: there is nobody to answer.
+func (c *h1conn) readHead() *h1exchange {
+	p := parsers.Get().(*headParser)
+	defer func() { p.reset(); parsers.Put(p) }()
+	for timed := false; ; timed = true {
+		done, refused := p.parse(c.in.bytes())
+		if done {
+			var r Request
+			r, refused = p.request(c.in.bytes())
+			c.in.take(p.at)
+			r.Refusal = refused
+			_ = c.SetReadDeadline(time.Time{})
+			return c.newExchange(r)
+		}
+		if refused == nil {
+			if !timed {
+				_ = c.SetReadDeadline(time.Now().Add(headTimeout))
+			}
+			err := c.in.fill()
+			if err == nil {
+				continue
+			}
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil
+			}
+			refused = slowHead
+		}
+		_ = c.SetReadDeadline(time.Time{})
+		return c.newExchange(Request{Proto: HTTP11, Refusal: refused})
+	}
+}
+
+// exchange has one exchange served.
+func (c *h1conn) exchange(x *h1exchange) (next, linger bool) {
+	c.now.Store(x)
+	defer c.now.Store(nil)
+	if x.body == nil && x.req.Refusal == nil {
+		x.listen()
+	}
+	c.handle(x)
+	return x.end()
+}
+
+// handle calls the handler. A panic that comes out of it is a bug: it ends the
+// exchange and nothing else. Its value may hold anything and is not told.
+func (c *h1conn) handle(x *h1exchange) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			c.engine.log.Error().Str("event", "panic").Type("type", bug).Bytes("stack", debug.Stack()).
+				Msg("bug in the data plane; the request was ended")
+		}
+	}()
+	c.engine.handler.ServeExchange(x)
+}
+
+const (
+	lingerTime  = 3 * time.Second
+	lingerBytes = 64 << 20
+)
+
+// linger closes slowly (RFC 9112 9.6): a connection that is closed under an
+// upload is reset, and the answer may be lost with it.
+func (c *h1conn) linger() {
+	_ = c.CloseWrite()
+	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
+	c.in.drop()
+	for n := 0; n < lingerBytes; {
+		if c.in.fill() != nil {
+			return
+		}
+		n += len(c.in.bytes())
+		c.in.drop()
+	}
+}
+
+func (c *h1conn) peer() string {
+	if c.from == "" {
+		c.from = c.RemoteAddr().String()
+	}
+	return c.from
+}
+
+func (c *h1conn) closing() bool { return c.engine.closing.Load() }
+
+// closeIdle closes the connection unless a request is under way on it, or has
+// come already.
+func (c *h1conn) closeIdle() {
+	if c.phase.Load() != idle || c.readable() || !c.phase.CompareAndSwap(idle, ended) {
+		return
+	}
+	_ = c.Close()
+}
+
+// hangUp is told by the watcher that the client has closed its side.
+func (c *h1conn) hangUp() {
+	c.left.Store(true)
+	if x := c.now.Load(); x != nil {
+		x.leftNow()
+	}
+}
+
+// listen makes sure that x hears of its client's end.
+func (c *h1conn) listen(x *h1exchange) {
+	if c.watch == 0 {
+		c.ear.open(c)
+		return
+	}
+	if c.left.Load() {
+		x.leftNow()
+	}
+}
+
+// deafen ends what listen began.
+func (c *h1conn) deafen() { c.ear.close(c) }
+
+// ear is a goroutine that reads one byte ahead while an exchange runs, for
+// connections that nobody watches: its error is the client's end.
+type ear struct {
+	done chan struct{} // nil while it is not open
+	got  [1]byte
+	n    int
+}
+
+func (e *ear) open(c *h1conn) {
+	if e.done != nil || len(c.in.bytes()) > 0 {
+		return
+	}
+	done := make(chan struct{})
+	e.done = done
+	go func() {
+		defer close(done)
+		n, err := c.Conn.Conn.Read(e.got[:])
+		e.n = n
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.hangUp()
+		}
+	}()
+}
+
+func (e *ear) close(c *h1conn) {
+	if e.done == nil {
+		return
+	}
+	_ = c.SetReadDeadline(past)
+	<-e.done
+	_ = c.SetReadDeadline(time.Time{})
+	c.in.put(e.got[:e.n])
+	e.done, e.n = nil, 0
+}

@@ -1,0 +1,303 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// h1exchange is one request over HTTP/1 and its answer: a [Client].
+type h1exchange struct {
+	c     *h1conn
+	req   Request
+	body  *h1body // nil without content
+	ctx   context.Context
+	leave context.CancelCauseFunc
+
+	// writing is held by a write, and guards what is written.
+	writing sync.Mutex
+	invited bool // the client was told to go on, or did not ask
+	answer  answer
+
+	// mu guards what other goroutines may ask for meanwhile.
+	mu       sync.Mutex
+	deadline time.Time
+	aborted  bool
+	over     bool // the handler has returned
+	heard    bool // the whole request came: the client's end is the exchange's
+}
+
+func (c *h1conn) newExchange(r Request) *h1exchange {
+	x := &h1exchange{c: c, req: r, invited: true}
+	x.ctx, x.leave = context.WithCancelCause(c.ctx)
+	if r.ContentLength != 0 && r.Refusal == nil {
+		x.body = &h1body{x: x, left: r.ContentLength}
+		if r.ContentLength < 0 {
+			x.body.chunks = &chunked{in: &c.in, trailer: r.Trailer}
+		}
+		x.req.Body = x.body
+		x.invited = r.Proto == HTTP10 || r.Header["Expect"] == nil
+	}
+	return x
+}
+
+func (x *h1exchange) Request() *Request        { return &x.req }
+func (x *h1exchange) Peer() string             { return x.c.peer() }
+func (x *h1exchange) Context() context.Context { return x.ctx }
+func (x *h1exchange) HungUp() bool             { return x.ctx.Err() != nil || x.c.hungUp() }
+
+// listen follows the end of the request: from now on a client that closes its
+// side has left.
+func (x *h1exchange) listen() {
+	x.mu.Lock()
+	x.heard = true
+	x.mu.Unlock()
+	x.c.listen(x)
+}
+
+// leftNow is told when the client has closed its side.
+func (x *h1exchange) leftNow() {
+	x.mu.Lock()
+	gone := x.heard
+	x.mu.Unlock()
+	if gone {
+		x.leave(ErrGone)
+	}
+}
+
+const continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
+
+// invite tells a client that waits for it to send its content (RFC 9110
+// 10.1.1). Behind the final head it is too late for that.
+func (x *h1exchange) invite() error {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if x.invited || x.answer.begun {
+		return nil
+	}
+	x.invited = true
+	return x.send([]byte(continueLine))
+}
+
+// interimTimeout is how long a client may take to read an interim answer.
+const interimTimeout = time.Second
+
+func (x *h1exchange) Interim(status int, h http.Header) error {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if x.req.Proto == HTTP10 || x.answer.begun || status < 100 || status > 199 || status == http.StatusSwitchingProtocols {
+		return nil
+	}
+	if status == http.StatusContinue {
+		x.invited = true
+	}
+	out := outputs.Get().(*output)
+	defer out.free()
+	out.b = appendFields(appendStatusLine(out.b, HTTP11, status), h)
+	out.b = append(out.b, '\r', '\n')
+	x.limit(time.Now().Add(interimTimeout))
+	err := x.send(out.b)
+	if err != nil {
+		x.Abort() // what came of it may be half a head
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.over {
+		_ = x.c.SetWriteDeadline(x.deadline)
+	}
+	return nil
+}
+
+// limit bounds the writes under way without changing the deadline.
+func (x *h1exchange) limit(t time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.deadline.IsZero() || t.Before(x.deadline) {
+		_ = x.c.SetWriteDeadline(t)
+	}
+}
+
+func (x *h1exchange) Respond(h Head) {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if !x.answer.begun {
+		x.answer = newAnswer(&x.req, h)
+	}
+}
+
+func (x *h1exchange) Write(p []byte) (int, error) {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	out := outputs.Get().(*output)
+	defer out.free()
+	x.appendHead(out)
+	if !x.answer.content {
+		return len(p), x.send(out.b)
+	}
+	if x.answer.declared && int64(len(p)) > x.answer.left {
+		x.Abort()
+		return 0, errLong
+	}
+	x.answer.left -= int64(len(p))
+	if x.answer.chunked && len(p) > 0 {
+		out.b = appendChunkSize(out.b, len(p))
+	}
+	if len(p) <= copied {
+		out.b = append(out.b, p...)
+		if x.answer.chunked && len(p) > 0 {
+			out.b = append(out.b, '\r', '\n')
+		}
+		if err := x.send(out.b); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
+	out.parts = append(out.parts[:0], out.b, p)
+	if x.answer.chunked {
+		out.parts = append(out.parts, crlf)
+	}
+	if err := x.sendParts(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (x *h1exchange) Flush() error {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if x.answer.begun {
+		return nil
+	}
+	out := outputs.Get().(*output)
+	defer out.free()
+	x.appendHead(out)
+	return x.send(out.b)
+}
+
+func (x *h1exchange) Finish(trailer http.Header) error {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	a := &x.answer
+	if a.declared && a.content && a.left != 0 {
+		x.Abort()
+		return errShort
+	}
+	out := outputs.Get().(*output)
+	defer out.free()
+	if !a.begun && a.chunked && len(a.head.Trailer)+len(trailer) == 0 {
+		a.declare(0) // nothing came: that is a length
+	}
+	x.appendHead(out)
+	if a.chunked {
+		out.b = append(out.b, "0\r\n"...)
+		out.b = appendFields(out.b, trailer)
+		out.b = append(out.b, '\r', '\n')
+	}
+	err := x.send(out.b)
+	a.finished = err == nil
+	return err
+}
+
+// appendHead puts the head in front of what is written first.
+func (x *h1exchange) appendHead(out *output) {
+	a := &x.answer
+	if a.begun {
+		return
+	}
+	a.begun = true
+	a.close = a.close || x.c.closing() || x.req.Refusal != nil || x.body != nil && !x.body.ended()
+	out.b = a.append(out.b, x.req.Proto)
+}
+
+func (x *h1exchange) send(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := x.c.Conn.Conn.Write(b)
+	return x.sort(err)
+}
+
+func (x *h1exchange) sendParts(out *output) error {
+	buffers := net.Buffers(out.parts)
+	_, err := buffers.WriteTo(x.c.Conn.Conn)
+	return x.sort(err)
+}
+
+// sort maps what writing fails with.
+func (x *h1exchange) sort(err error) error {
+	if err == nil {
+		return nil
+	}
+	x.mu.Lock()
+	aborted := x.aborted
+	x.mu.Unlock()
+	switch {
+	case aborted:
+		return ErrClosed
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrStalled
+	}
+	x.leave(ErrGone)
+	return ErrGone
+}
+
+func (x *h1exchange) SetWriteDeadline(t time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return ErrClosed
+	}
+	x.deadline = t
+	return x.c.SetWriteDeadline(t)
+}
+
+func (x *h1exchange) Abort() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.aborted || x.over {
+		return
+	}
+	x.aborted = true
+	if x.req.Proto == HTTP10 {
+		_ = x.c.Reset() // its end may be the connection's: a quiet one would be a lie
+		return
+	}
+	_ = x.c.Close()
+}
+
+// end follows the handler: the answer is whole, or the connection breaks. It
+// reports whether the connection may carry another exchange; if not, whether
+// the client's last bytes are to be waited for.
+func (x *h1exchange) end() (next, linger bool) {
+	x.mu.Lock()
+	finished := x.answer.finished && !x.aborted
+	x.mu.Unlock()
+	if !finished {
+		x.Abort()
+	}
+	x.mu.Lock()
+	x.over = true
+	if !x.deadline.IsZero() {
+		_ = x.c.SetWriteDeadline(time.Time{})
+	}
+	x.mu.Unlock()
+	x.leave(context.Canceled)
+	unread := x.req.Refusal != nil
+	if x.body != nil {
+		x.body.leave()
+		unread = !x.body.ended()
+	}
+	x.c.deafen()
+	return finished && !unread && !x.answer.close, finished && unread
+}
+
+// A handler that breaks its own word is a bug.
+var (
+	errShort = errors.New("the answer is shorter than its declared length")
+	errLong  = errors.New("the answer is longer than its declared length")
+)

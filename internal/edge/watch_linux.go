@@ -1,0 +1,101 @@
+package edge
+
+import (
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// watcher learns which clients have closed their side, however much stands
+// unread before that end, with one goroutine for all connections: an epoll of
+// its own, in which nothing but that end is asked for, waits in Go's.
+type watcher struct {
+	file *os.File
+	raw  syscall.RawConn
+
+	mu    sync.Mutex
+	conns map[uint64]*h1conn
+	last  uint64
+}
+
+// newWatcher begins to watch; its goroutine is in running until close. It is
+// nil when the system has no room for it: then nobody watches.
+func newWatcher(running *sync.WaitGroup) *watcher {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return nil
+	}
+	w := &watcher{file: os.NewFile(uintptr(fd), "epoll"), conns: map[uint64]*h1conn{}}
+	if w.raw, err = w.file.SyscallConn(); err != nil {
+		_ = w.file.Close()
+		return nil
+	}
+	running.Go(w.run)
+	return w
+}
+
+// add watches a connection until remove, and returns its key, 0 when it cannot
+// be watched.
+func (w *watcher) add(c *h1conn) uint64 {
+	if w == nil {
+		return 0
+	}
+	w.mu.Lock()
+	w.last++
+	key := w.last
+	w.conns[key] = c
+	w.mu.Unlock()
+	err := errNoWatcher
+	_ = c.in.raw.Control(func(fd uintptr) {
+		_ = w.raw.Control(func(epoll uintptr) {
+			err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, int(fd), &unix.EpollEvent{
+				Events: unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(uint32(key)), Pad: int32(uint32(key >> 32)),
+			})
+		})
+	})
+	if err != nil {
+		w.remove(key)
+		return 0
+	}
+	return key
+}
+
+// remove forgets a connection; the kernel does when it is closed.
+func (w *watcher) remove(key uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.conns, key)
+}
+
+func (w *watcher) close() {
+	if w != nil {
+		_ = w.file.Close()
+	}
+}
+
+func (w *watcher) run() {
+	events := make([]unix.EpollEvent, 128)
+	for {
+		n := 0
+		if err := w.raw.Read(func(fd uintptr) bool {
+			n, _ = unix.EpollWait(int(fd), events, 0)
+			return n > 0
+		}); err != nil {
+			return
+		}
+		for _, ev := range events[:n] {
+			w.mu.Lock()
+			c := w.conns[uint64(uint32(ev.Fd))|uint64(uint32(ev.Pad))<<32]
+			w.mu.Unlock()
+			if c != nil {
+				c.hangUp()
+			}
+		}
+	}
+}

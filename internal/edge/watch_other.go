@@ -1,0 +1,14 @@
+//go:build !linux
+
+package edge
+
+import "sync"
+
+// watcher watches nothing here: each exchange listens for itself.
+type watcher struct{}
+
+func newWatcher(*sync.WaitGroup) *watcher { return nil }
+
+func (*watcher) add(*h1conn) uint64 { return 0 }
+func (*watcher) remove(uint64)      {}
+func (*watcher) close()             {}
