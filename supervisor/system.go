@@ -131,6 +131,13 @@ func (s *System) Shutdown(ctx context.Context, cause string) error {
 	return s.events.Send(ctx, messages.ShutdownRequested{Cause: cause})
 }
 
+// Await returns when what the lifecycle wishes is such that holds is true, or
+// with ctx's error. It may be called from any goroutine.
+func (s *System) Await(ctx context.Context, holds func(messages.Desired) bool) error {
+	_, err := s.desired.Await(ctx, holds)
+	return err
+}
+
 // streams is the gate as the drain actor sees it.
 type streams struct{ gate *admission.Gate }
 

@@ -46,9 +46,15 @@ func serve(c config.Config, stdout, stderr io.Writer) int {
 		defer close(relayed)
 		relay(ctx, signals, system.Shutdown, cancel)
 	}()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		notify(ctx, log, system.Await)
+	}()
 	exit := system.Run(ctx)
 	cancel(nil)
 	<-relayed
+	<-told
 	if exit.Code != exitOK {
 		telemetry.Say(stderr, fmt.Sprintf("anthropic-oauth-proxy: %s\n", exit.Message))
 	}
