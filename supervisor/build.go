@@ -19,6 +19,7 @@ import (
 	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/lifecycle"
 	"anthropic-oauth-proxy/internal/proxy"
+	"anthropic-oauth-proxy/internal/status"
 	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/internal/upstream"
 	"anthropic-oauth-proxy/messages"
@@ -52,6 +53,7 @@ func Build(c config.Config, o Options) (*System, error) {
 		sidecar: newSidecar(c.Tailscale),
 	}
 	book := newLedger(o.Log, m.Supervisor)
+	s.recorder = status.NewRecorder(m.Registry, c.Headers, o.Log)
 	s.feed = s.newFeed(c, o, started, data, book)
 	pages := &metrics.Pages{
 		State: s.state.Get, Totals: data.Totals, Tree: func() any { return book.view() }, Feed: s.feed,
@@ -69,6 +71,7 @@ func Build(c config.Config, o Options) (*System, error) {
 		Limits:      proxy.Limits{HeaderTimeout: c.Proxy.HeaderTimeout, IdleTimeout: c.Proxy.IdleTimeout, MaxBodyBytes: c.Proxy.MaxBodyBytes},
 		Local:       map[string]http.Handler{"/health": pages.Health(), "/metrics": pages.Metrics()},
 		Identify:    s.sidecar.identify,
+		Followers:   []proxy.Follower{s.recorder},
 		TailnetLost: func() bool { return s.state.Get().Tailnet.Link == messages.LinkNotConnected },
 	})
 	doors := edge.NewMetrics(m.Registry)

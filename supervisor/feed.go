@@ -7,7 +7,6 @@ import (
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/proxy"
 	"anthropic-oauth-proxy/internal/status"
-	"anthropic-oauth-proxy/messages"
 )
 
 // newFeed says where what people see comes from.
@@ -20,7 +19,7 @@ func (s *System) newFeed(c config.Config, o Options, started time.Time, data *pr
 		Service:  status.Service{Name: "anthropic-oauth-proxy", Instance: instance, Version: o.Version, Started: started.UTC()},
 		APIURL:   c.Proxy.Upstream.Scheme + "://" + c.Proxy.Upstream.Host,
 		Expected: s.sidecar.hostname,
-		State:    s.state.Get, Totals: data.Totals, Recorder: status.NewRecorder(),
+		State:    s.state.Get, Totals: data.Totals, Recorder: s.recorder,
 		Load: func() status.Load {
 			l := s.gate.Load()
 			return status.Load{Active: l.Active, Waiting: l.Waiting, Limit: c.Proxy.MaxConnections}
@@ -29,8 +28,21 @@ func (s *System) newFeed(c config.Config, o Options, started time.Time, data *pr
 		Port: func() status.Port {
 			return status.Port{Addr: s.edge.Addr(), Wanted: s.desired.Get().Listen, Serving: book.up("listener")}
 		},
-		Remedy: messages.Reason.Remedy,
+		Connections: s.connections,
 	}.Take)
+}
+
+// connections are those to the API.
+func (s *System) connections() []status.Connection {
+	view := s.pool.View().Connections
+	all := make([]status.Connection, len(view))
+	for i, c := range view {
+		all[i] = status.Connection{
+			Protocol: string(c.Protocol), Remote: c.Remote, AgeSeconds: c.Age.Seconds(), HandshakeSeconds: c.Handshake.Seconds(), RTTSeconds: c.RTT.Seconds(),
+			Streams: c.Streams, Limit: c.Limit, Leaving: c.Leaving, Doubtful: c.Doubtful,
+		}
+	}
+	return all
 }
 
 // domains are the accounts as a tree.

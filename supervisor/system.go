@@ -40,7 +40,9 @@ type System struct {
 	gate    *admission.Gate
 	pool    *upstream.Pool
 	sidecar sidecar
-	feed    *status.Feed
+	// recorder follows the requests, feed shows what it knows.
+	recorder *status.Recorder
+	feed     *status.Feed
 
 	edge, admin *edge.Server
 	root        *suture.Supervisor

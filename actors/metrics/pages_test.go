@@ -28,7 +28,7 @@ func pages(s *messages.State) *Pages {
 		Tree:   func() any { return []string{"control", "<script>tree"} },
 		Feed: status.NewFeed(status.Sources{
 			Service:  status.Service{Name: "anthropic-oauth-proxy", Instance: "pod-0", Version: "1.2.3<script>"},
-			Recorder: status.NewRecorder(),
+			Recorder: status.NewRecorder(prometheus.NewRegistry(), nil, zerolog.Nop()),
 			State:    func() messages.State { return *s },
 			Totals:   func() (uint64, uint64) { return 12, 3 },
 			Load:     func() status.Load { return status.Load{Active: 4, Waiting: 5, Limit: 9} },

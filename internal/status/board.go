@@ -23,10 +23,8 @@ type Sources struct {
 	Port        func() Port
 	Tree        func() []Domain
 	Journal     func() []Entry // newest first
-	LastRequest func() time.Time
 	Connections func() []Connection
 	Log         func() LogAccount
-	Remedy      func(messages.Reason) string
 }
 
 // Take gathers a Snapshot of this moment, with its verdict.
@@ -42,7 +40,7 @@ func (s Sources) Take() Snapshot {
 	snap.API.URL = s.APIURL
 	snap.API.Headroom = s.Recorder.headroom.read(now)
 	snap.Clients = s.Recorder.clients.read(now)
-	snap.Streams, _ = s.Recorder.streams.read(now, StreamsShown)
+	snap.Streams = s.Recorder.streams.read(now, StreamsShown)
 	if state.Phase == messages.Draining {
 		snap.Drain = &Drain{By: state.Desired.DrainBy.UTC(), Left: snap.Load.Active}
 	}
@@ -84,13 +82,10 @@ func (s Sources) tailnet(state messages.State) Tailnet {
 	t := Tailnet{
 		Link: is.Link, Reason: is.Reason, Detail: is.Detail, Impaired: is.Impaired, Backend: is.Backend,
 		Hostname: is.Hostname, Expected: s.Expected, IP: is.IP,
-		KeyExpiry: known(is.KeyExpiry), Since: known(state.TailnetSince), LookedAt: known(is.At),
+		Remedy: is.Reason.Remedy(), Meaning: is.Reason.Meaning(), KeyExpiry: known(is.KeyExpiry), Since: known(state.TailnetSince), LookedAt: known(is.At),
 	}
-	if s.Remedy != nil {
-		t.Remedy = s.Remedy(is.Reason)
-	}
-	if s.LastRequest != nil {
-		t.LastRequest = known(s.LastRequest())
+	if last := s.Recorder.window.newest.Load(); last != 0 {
+		t.LastRequest = known(time.Unix(0, last))
 	}
 	return t
 }

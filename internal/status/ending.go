@@ -1,6 +1,10 @@
 package status
 
-import "time"
+import (
+	"time"
+
+	"anthropic-oauth-proxy/internal/proxy"
+)
 
 // Ending is what the data plane says of one request that has ended. It holds
 // no header value, no query and no byte of a body.
@@ -12,7 +16,7 @@ type Ending struct {
 	// Whole says that the client has all that the API said.
 	Whole bool
 	// By is who ended it otherwise; it means nothing when Whole is true.
-	By Party
+	By proxy.Party
 	// Client is the client's name, as [ClientName] tells it.
 	Client string
 	// Placeholder says that it came with a placeholder in place of a credential.
@@ -23,20 +27,6 @@ type Ending struct {
 	// Stream says how an event stream ended; empty for any other answer.
 	Stream StreamEnd
 }
-
-// Party is who ended a request. The set is closed.
-type Party string
-
-// The parties.
-const (
-	ByClient   Party = "client"
-	ByProxy    Party = "proxy"
-	ByTailnet  Party = "tailnet"
-	ByUpstream Party = "upstream"
-)
-
-// Parties lists every party once.
-var Parties = []Party{ByClient, ByProxy, ByTailnet, ByUpstream}
 
 // Class is a class of the API's own answers. The set is closed: it is a metric
 // label.
@@ -122,11 +112,11 @@ func blameOf(e Ending) blame {
 		return nobody
 	}
 	switch e.By {
-	case ByClient:
+	case proxy.ByClient:
 		return onClient
-	case ByTailnet:
+	case proxy.ByTailnet:
 		return onTailnet
-	case ByUpstream:
+	case proxy.ByUpstream:
 		return onAPI
 	}
 	return onUs

@@ -4,6 +4,8 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"iter"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -83,8 +85,14 @@ func (h *headroom) hash(credential string) (name credentialHash) {
 	return name
 }
 
+// fields are those of an answer that speak of limits.
+type fields interface {
+	Get(name string) string
+	All() iter.Seq2[string, []string]
+}
+
 // note keeps what an answer says of limits, if anything.
-func (h *headroom) note(now time.Time, credential string, status int, header http.Header) {
+func (h *headroom) note(now time.Time, credential string, status int, header fields) {
 	l, told := readLimits(now, status, header)
 	if !told || credential == "" {
 		return
@@ -121,9 +129,9 @@ func (h *headroom) forgetOne() {
 
 // readLimits understands what it can of both families; a value that is none
 // counts as not told.
-func readLimits(now time.Time, status int, header http.Header) (l limits, told bool) {
+func readLimits(now time.Time, status int, header fields) (l limits, told bool) {
 	l = limits{at: now, remaining: [4]float64{untold, untold, untold, untold}, utilization: [2]float64{untold, untold}}
-	for name, values := range header {
+	for name, values := range header.All() {
 		if !strings.HasPrefix(name, limitPrefix) || len(values) == 0 {
 			continue
 		}
@@ -150,7 +158,7 @@ func readLimits(now time.Time, status int, header http.Header) (l limits, told b
 }
 
 // refusedUntil is the time that the API names, a minute where it names none.
-func refusedUntil(now time.Time, header http.Header, reset time.Time) time.Time {
+func refusedUntil(now time.Time, header fields, reset time.Time) time.Time {
 	if seconds := readNumber(header.Get("Retry-After")); seconds >= 0 {
 		return now.Add(time.Duration(min(seconds, limitsBelieved.Seconds()) * float64(time.Second)))
 	}
@@ -232,9 +240,9 @@ func keep(to map[string]float64, names []string, values []float64, worse func(is
 var (
 	credentialsDesc = prometheus.NewDesc("proxy_ratelimit_credentials", "Credentials whose answers told of rate limits in the last hour.", nil, nil)
 	refusedDesc     = prometheus.NewDesc("proxy_ratelimit_credentials_refused", "Those of them that the API refuses now.", nil, nil)
-	remainingDesc   = prometheus.NewDesc("proxy_ratelimit_least_remaining_ratio", "The least that is left of a limit, over all credentials; absent while nobody told.", []string{"limit"}, nil)
-	utilizedDesc    = prometheus.NewDesc("proxy_ratelimit_greatest_utilization_ratio", "The greatest utilization of a subscription's window, over all credentials; absent while nobody told.", []string{"window"}, nil)
-	resetDesc       = prometheus.NewDesc("proxy_ratelimit_next_reset_timestamp_seconds", "When the first of the limits is reset; absent while nobody told.", nil, nil)
+	remainingDesc   = prometheus.NewDesc("proxy_ratelimit_least_remaining_ratio", "The least that is left of a limit, over all credentials; NaN while nobody told.", []string{"limit"}, nil)
+	utilizedDesc    = prometheus.NewDesc("proxy_ratelimit_greatest_utilization_ratio", "The greatest utilization of a subscription's window, over all credentials; NaN while nobody told.", []string{"window"}, nil)
+	resetDesc       = prometheus.NewDesc("proxy_ratelimit_next_reset_timestamp_seconds", "When the first of the limits is reset; NaN while nobody told.", nil, nil)
 )
 
 func (h *headroom) Describe(ch chan<- *prometheus.Desc) {
@@ -253,17 +261,21 @@ func (h *headroom) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(credentialsDesc, float64(sum.Credentials))
 	gauge(refusedDesc, float64(sum.Refused))
-	for _, name := range limitNames {
-		if v, told := sum.LeastRemaining[name]; told {
-			gauge(remainingDesc, v, name)
+	told := func(values map[string]float64, name string) float64 {
+		if v, told := values[name]; told {
+			return v
 		}
+		return math.NaN()
+	}
+	for _, name := range limitNames {
+		gauge(remainingDesc, told(sum.LeastRemaining, name), name)
 	}
 	for _, name := range windowNames {
-		if v, told := sum.Utilization[name]; told {
-			gauge(utilizedDesc, v, name)
-		}
+		gauge(utilizedDesc, told(sum.Utilization, name), name)
 	}
+	reset := math.NaN()
 	if sum.NextReset != nil {
-		gauge(resetDesc, float64(sum.NextReset.Unix()))
+		reset = float64(sum.NextReset.Unix())
 	}
+	gauge(resetDesc, reset)
 }

@@ -34,6 +34,9 @@ func lineOf(values []float64, top float64) string {
 			continue
 		}
 		fmt.Fprintf(&b, "%s%.1f %.1f", pen, x(i, len(values)), y(v/top))
+		if pen == "M" {
+			b.WriteString("h.1") // a point without neighbours is a dot
+		}
 		pen = "L"
 	}
 	return b.String()

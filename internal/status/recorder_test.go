@@ -1,15 +1,23 @@
 package status
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"anthropic-oauth-proxy/internal/headers"
+	"anthropic-oauth-proxy/internal/proxy"
 )
 
 // What has happened in 15 minutes is counted, what is older is forgotten, and
@@ -43,7 +51,7 @@ func TestWindow(t *testing.T) {
 	if tr.OverheadP50 == nil || *tr.OverheadP50 < .001 || *tr.OverheadP50 > .001*widening {
 		t.Errorf("our share was %v", tr.OverheadP50)
 	}
-	if got := tr.PerSecond; got != 2/time.Minute.Seconds() {
+	if got := tr.PerSecond; got != 2/(55*time.Second).Seconds() { // five whole steps, and half of one
 		t.Errorf("%v requests a second", got)
 	}
 	if tr, _ := w.read(noon.Add(31*time.Second + Steps*Step)); tr.Endings.Total != 0 {
@@ -74,17 +82,19 @@ func TestQuantiles(t *testing.T) {
 
 // Whoever reads finds sums that fit together while everybody writes.
 func TestReadersStopNobody(t *testing.T) {
-	r := NewRecorder()
+	r := NewRecorder(prometheus.NewRegistry(), nil, zerolog.Nop())
 	var writers sync.WaitGroup
 	for n := range 4 {
 		writers.Go(func() {
 			for i := range 500 {
-				r.Began()
-				live := r.streams.Enter("req", "/v1/messages", "oauth", "wait", time.Now())
-				live.AddReceived(10, time.Now())
-				r.Limits(fmt.Sprint(n, i), 200, http.Header{"Anthropic-Ratelimit-Unified-5h-Utilization": {"0.5"}})
-				r.streams.Leave(live)
-				r.Ended(Ending{Answer: 200, Whole: true, Client: fmt.Sprintf("claude-cli/1.%d.%d", n, i)})
+				now, client := time.Now(), fmt.Sprintf("claude-cli/1.%d.%d", n, i)
+				r.window.begin(now)
+				live := new(proxy.Live)
+				r.streams.enter(live, now)
+				r.headroom.note(now, fmt.Sprint(n, i), 200, header{"Anthropic-Ratelimit-Unified-5h-Utilization": {"0.5"}})
+				r.streams.leave(live)
+				r.window.end(now, Ending{Answer: 200, Whole: true, Client: client})
+				r.clients.count(now, client, 0)
 			}
 		})
 	}
@@ -105,7 +115,9 @@ func TestReadersStopNobody(t *testing.T) {
 			t.Fatalf("%d clients are kept", n)
 		}
 		r.headroom.read(now)
-		r.streams.read(now, StreamsShown)
+		if n := len(r.streams.read(now, StreamsShown)); n > 4 {
+			t.Fatalf("%d streams of four", n)
+		}
 	}
 	now := time.Now()
 	tr, _ := r.window.read(now)
@@ -188,14 +200,20 @@ func TestClientsJudgedByTheLastMinutes(t *testing.T) {
 	}
 }
 
+// header is one of which all is shown.
+type header http.Header
+
+func (h header) Get(name string) string           { return http.Header(h).Get(name) }
+func (h header) All() iter.Seq2[string, []string] { return maps.All(h) }
+
 func TestHeadroom(t *testing.T) {
 	h := newHeadroom()
 	note := func(credential string, status int, lines ...string) {
-		header := make(http.Header)
+		said := make(http.Header)
 		for i := 0; i < len(lines); i += 2 {
-			header.Set(lines[i], lines[i+1])
+			said.Set(lines[i], lines[i+1])
 		}
-		h.note(noon, credential, status, header)
+		h.note(noon, credential, status, header(said))
 	}
 	if h.read(noon) != nil {
 		t.Error("something is known before anybody said anything")
@@ -233,8 +251,9 @@ func TestHeadroom(t *testing.T) {
 // a metric, and its hash is another one in the next process.
 func TestCredentialsLeaveNothing(t *testing.T) {
 	const secret = "sk-ant-oat01-canary"
-	r := NewRecorder()
-	r.Limits(secret, 200, http.Header{"Anthropic-Ratelimit-Requests-Limit": {"10"}, "Anthropic-Ratelimit-Requests-Remaining": {"5"}})
+	reg := prometheus.NewRegistry()
+	r := NewRecorder(reg, nil, zerolog.Nop())
+	r.headroom.note(time.Now(), secret, 200, header{"Anthropic-Ratelimit-Requests-Limit": {"10"}, "Anthropic-Ratelimit-Requests-Remaining": {"5"}})
 	if newHeadroom().hash(secret) == newHeadroom().hash(secret) {
 		t.Error("the hash outlives the process")
 	}
@@ -243,8 +262,6 @@ func TestCredentialsLeaveNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg := prometheus.NewRegistry()
-	r.Register(reg)
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -257,31 +274,140 @@ func TestCredentialsLeaveNothing(t *testing.T) {
 }
 
 func TestStreamsAreOldestFirst(t *testing.T) {
-	var s Streams
-	now := time.Now()
-	var all []*Live
-	for i := range 300 {
-		all = append(all, s.Enter(fmt.Sprintf("req_%03d", i), "/v1/messages", "oauth", "upload", now.Add(-time.Duration(i)*time.Second)))
+	var s streams
+	all := make([]*proxy.Live, 300)
+	for i := range all {
+		all[i] = new(proxy.Live)
+		s.enter(all[i], noon.Add(-time.Duration(i)*time.Second))
 	}
-	all[299].SetPhase("stream")
-	all[299].SetCaller("laptop")
-	all[299].AddSent(7)
-	all[299].AddReceived(9, now.Add(-3*time.Second))
-	list, total := s.read(now, StreamsShown)
-	if total != 300 || len(list) != StreamsShown {
-		t.Fatalf("%d of %d", len(list), total)
-	}
-	first := list[0]
-	if first.ID != "req_299" || first.Phase != "stream" || first.Caller != "laptop" || first.Sent != 7 || first.Received != 9 || first.QuietSeconds == nil || *first.QuietSeconds != 3 {
-		t.Errorf("the oldest is %+v", first)
-	}
-	if list[1].QuietSeconds != nil {
-		t.Errorf("no byte came, yet %+v", list[1])
+	if list := s.read(noon, StreamsShown); len(list) != StreamsShown {
+		t.Fatalf("%d are listed", len(list))
 	}
 	for _, l := range all {
-		s.Leave(l)
+		s.leave(l)
 	}
-	if list, total := s.read(now, StreamsShown); total != 0 || len(list) != 0 {
-		t.Errorf("%d are left", total)
+	if list := s.read(noon, StreamsShown); len(list) != 0 {
+		t.Errorf("%d are left", len(list))
+	}
+}
+
+func TestViewOfARecord(t *testing.T) {
+	r := &proxy.Record{ID: "req_1", Phase: proxy.InStream, Path: "/v1/messages", Credential: proxy.CredentialOAuth, Caller: proxy.Caller{Node: "laptop"},
+		Accepted: noon.Add(-time.Minute), RequestBytes: 7, ResponseBytes: 9, Head: 50 * time.Second, LastByte: 57 * time.Second}
+	v := view(r, noon)
+	if v.ID != "req_1" || v.Phase != "stream" || v.Caller != "laptop" || v.Sent != 7 || v.Received != 9 || v.AgeSeconds != 60 || v.QuietSeconds == nil || *v.QuietSeconds != 3 {
+		t.Errorf("it is shown as %+v", v)
+	}
+	if r.LastByte = 0; *view(r, noon).QuietSeconds != 10 {
+		t.Error("silence behind a head is not counted from it")
+	}
+	if r.Head = 0; view(r, noon).QuietSeconds != nil {
+		t.Error("before the head nothing is silent")
+	}
+}
+
+func TestEventNames(t *testing.T) {
+	const delta = "event: content_block_delta\ndata: {\"event: message_stop\": 1}\n\n"
+	for _, tc := range []struct {
+		stream string
+		want   StreamEnd
+	}{
+		{"", ""},
+		{delta, ""},
+		{delta + "event: message_stop\ndata: {}\n\n", StreamStop},
+		{delta + "event:message_stop\r\ndata: {}\r\n\r\n", StreamStop},
+		{delta + "event: error\ndata: {}\n\n", StreamError},
+		{delta + "event: message_stop\n\nevent: error\n\n", StreamStop},
+		{delta + "event: message_stop", ""},
+		{": event: message_stop\n\n", ""},
+		{"event: message_stop_and_more\n\n", ""},
+		{"event: error_and_more_than_fits\n\n", ""},
+		{"data: x\nevent: message_stop\n\n", StreamStop},
+		{"events: message_stop\nevent\nevent: ping\n\n", ""},
+	} {
+		for piece := 1; piece <= len(tc.stream)+1; piece++ {
+			var names eventNames
+			for rest := []byte(tc.stream); len(rest) > 0; rest = rest[min(piece, len(rest)):] {
+				names.read(rest[:min(piece, len(rest))])
+			}
+			if names.last != tc.want {
+				t.Errorf("%q in pieces of %d: %q, want %q", tc.stream, piece, names.last, tc.want)
+			}
+		}
+	}
+}
+
+func TestStreamEnds(t *testing.T) {
+	for _, tc := range []struct {
+		tap  tap
+		rec  proxy.Record
+		want StreamEnd
+	}{
+		{tap{}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.Completed}, ""},
+		{tap{stream: true}, proxy.Record{Outcome: proxy.UpstreamError}, ""},
+		{tap{stream: true}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.Completed}, StreamUnseen},
+		{tap{stream: true, seen: true}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.Completed}, StreamUnfinished},
+		{tap{stream: true, seen: true, names: eventNames{last: StreamStop}}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.Completed}, StreamStop},
+		{tap{stream: true, seen: true, names: eventNames{last: StreamStop}}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.ClientGone}, StreamStop},
+		{tap{stream: true, seen: true, names: eventNames{last: StreamError}}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.Completed}, StreamError},
+		{tap{stream: true, seen: true}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.UpstreamCut}, StreamCut},
+		{tap{stream: true}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.UpstreamCut}, StreamCut},
+		{tap{stream: true, seen: true}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.IdleTimeout, By: proxy.ByUpstream}, StreamSilence},
+		{tap{stream: true, seen: true}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.IdleTimeout, By: proxy.ByClient}, StreamLeft},
+		{tap{stream: true, seen: true}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.ClientGone, By: proxy.ByClient}, StreamLeft},
+		{tap{stream: true, seen: true}, proxy.Record{UpstreamStatus: 200, Outcome: proxy.Drained, By: proxy.ByProxy}, StreamDrained},
+	} {
+		if got := tc.tap.end(&tc.rec); got != tc.want {
+			t.Errorf("%+v with %+v: %q, want %q", tc.tap.names, tc.rec.Outcome, got, tc.want)
+		}
+	}
+}
+
+func TestBetaActions(t *testing.T) {
+	rule := func(value, mode string) headers.Rule {
+		r, err := headers.NewRule(headers.BetaName, value, mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	merge, set := []headers.Rule{rule("oauth-2025-04-20", "merge")}, []headers.Rule{rule("oauth-2025-04-20", "set")}
+	for _, tc := range []struct {
+		rules []headers.Rule
+		was   []string
+		want  BetaAction
+	}{
+		{merge, nil, BetaAdded},
+		{merge, []string{"a,b"}, BetaAppended},
+		{merge, []string{"a, oauth-2025-04-20"}, BetaPresent},
+		{set, []string{"a"}, BetaReplaced},
+		{set, []string{"oauth-2025-04-20"}, BetaPresent},
+	} {
+		was := slices.Clone(tc.was)
+		if got := betaAction(tc.rules, tc.was); got != tc.want || !slices.Equal(was, tc.was) {
+			t.Errorf("%v with %v: %q, want %q", tc.was, tc.rules, got, tc.want)
+		}
+	}
+}
+
+// Placeholders are warned of at most once a minute.
+func TestPlaceholderWarnings(t *testing.T) {
+	var said bytes.Buffer
+	r := NewRecorder(prometheus.NewRegistry(), nil, zerolog.New(&said))
+	for i := range 240 {
+		r.warn(noon.Add(time.Duration(i) * time.Second))
+	}
+	if n := strings.Count(said.String(), `"event":"placeholder_credential"`); n != 4 {
+		t.Errorf("in four minutes there are %d warnings", n)
+	}
+}
+
+// BenchmarkEventNames is the tap's whole work for one chunk of a stream.
+func BenchmarkEventNames(b *testing.B) {
+	chunk := []byte("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hello, how are you\"}}\n\n")
+	b.SetBytes(int64(len(chunk)))
+	t := tap{stream: true, seen: true}
+	for b.Loop() {
+		t.Chunk(chunk)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"anthropic-oauth-proxy/messages"
@@ -22,7 +24,6 @@ func ago(d time.Duration) *time.Time {
 
 // well is a service with which nothing is wrong.
 func well() Snapshot {
-	rtt := 0.021
 	s := Snapshot{
 		Version: Version, At: noon,
 		Service:   Service{Name: "anthropic-oauth-proxy", Instance: "anthropic-oauth-proxy-0", Version: "v0.4.0", Started: noon.Add(-6 * 24 * time.Hour), Served: 81234, Failed: 17},
@@ -39,7 +40,7 @@ func well() Snapshot {
 			{*ago(2*time.Hour + time.Minute), "running → degraded", "connection_refused"},
 		},
 		API: API{URL: "https://api.anthropic.com", Connections: []Connection{
-			{Protocol: "h2", Opened: *ago(9 * time.Minute), Streams: 2, RTTSeconds: rtt}, {Protocol: "h2", Opened: *ago(time.Minute), Streams: 1, RTTSeconds: rtt},
+			{Protocol: "HTTP/2", AgeSeconds: 540, Streams: 2, RTTSeconds: .021, HandshakeSeconds: .038}, {Protocol: "HTTP/2", AgeSeconds: 60, Streams: 1, RTTSeconds: .019, Doubtful: true},
 		}},
 		Streams: []Stream{
 			stream("1", "stream", 31*time.Minute, 200*time.Millisecond), stream("2", "stream", 12*time.Minute, 3*time.Second), stream("3", "wait", 41*time.Second, -1),
@@ -70,7 +71,7 @@ func stream(id, phase string, age, quiet time.Duration) Stream {
 
 // traffic is 15 minutes of ten requests a step, each as of says of its step.
 func traffic(s *Snapshot, of func(step int) Ending) {
-	r := NewRecorder()
+	r := NewRecorder(prometheus.NewRegistry(), nil, zerolog.Nop())
 	for step := range Steps {
 		at := noon.Add(-time.Duration(Steps-1-step) * Step)
 		for range 10 {

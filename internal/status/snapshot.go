@@ -117,6 +117,7 @@ type Cause struct {
 type Tailnet struct {
 	Link     messages.Link         `json:"link"`
 	Reason   messages.Reason       `json:"reason,omitempty"`
+	Meaning  string                `json:"meaning,omitempty"` // of the reason
 	Detail   string                `json:"detail,omitempty"`
 	Remedy   string                `json:"remedy,omitempty"`
 	Impaired []messages.Impairment `json:"impaired,omitempty"`
@@ -172,13 +173,21 @@ type Trouble struct {
 
 // Connection is one connection to the API.
 type Connection struct {
-	Protocol   string    `json:"protocol"`
-	Remote     string    `json:"remote,omitempty"`
-	Opened     time.Time `json:"opened"`
-	Streams    int       `json:"streams"`
-	Limit      int       `json:"stream_limit,omitempty"`
-	RTTSeconds float64   `json:"rtt_seconds,omitempty"`
-	Draining   bool      `json:"draining,omitempty"` // it gets no new request
+	Protocol string `json:"protocol"`
+	// Remote is an address and port, the egress proxy's where there is one.
+	Remote     string  `json:"remote,omitempty"`
+	AgeSeconds float64 `json:"age_seconds"`
+	// HandshakeSeconds is what TLS took, RTTSeconds the last round trip that was
+	// measured; 0 without one.
+	HandshakeSeconds float64 `json:"handshake_seconds,omitempty"`
+	RTTSeconds       float64 `json:"rtt_seconds,omitempty"`
+	// Streams are the requests on it, Limit how many the API allows; 0 before it
+	// has said so.
+	Streams int `json:"streams"`
+	Limit   int `json:"stream_limit,omitempty"`
+	// Leaving: it gets no new request. Doubtful: a ping waits for its answer.
+	Leaving  bool `json:"leaving,omitempty"`
+	Doubtful bool `json:"doubtful,omitempty"`
 }
 
 // Client is what one kind of client got from the API since it was first seen.

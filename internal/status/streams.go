@@ -4,79 +4,46 @@ import (
 	"cmp"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"anthropic-oauth-proxy/internal/proxy"
 )
 
-// Streams is the table of the requests in flight. Who adds, leaves or moves on
-// never waits for who reads: the table is a concurrent map, its entries are
-// atomic. The zero table is empty.
-type Streams struct{ live sync.Map } // *Live -> struct{}
+// streams is the table of the requests in flight. Who adds or leaves never
+// waits for who reads: it is a concurrent map, and its entries are atomic. The
+// zero table is empty.
+type streams struct{ live sync.Map } // *proxy.Live -> when it came
 
-// Live is one request in flight. Its owner moves it on, anybody reads it.
-type Live struct {
-	id, path, credential string
-	since                time.Time
+func (s *streams) enter(l *proxy.Live, now time.Time) { s.live.Store(l, now) }
+func (s *streams) leave(l *proxy.Live)                { s.live.Delete(l) }
 
-	phase    atomic.Pointer[string]
-	caller   atomic.Pointer[string]
-	sent     atomic.Int64
-	received atomic.Int64
-	lastByte atomic.Int64 // of the answer, in nanoseconds since 1970; 0 before
-}
-
-// Enter puts a request into the table. The path is without its query. Leave
-// must follow.
-func (s *Streams) Enter(id, path, credential, phase string, since time.Time) *Live {
-	l := &Live{id: id, path: path, credential: credential, since: since}
-	l.phase.Store(&phase)
-	s.live.Store(l, struct{}{})
-	return l
-}
-
-// Leave takes it out.
-func (s *Streams) Leave(l *Live) { s.live.Delete(l) }
-
-// SetPhase says what it is doing.
-func (l *Live) SetPhase(phase string) { l.phase.Store(&phase) }
-
-// SetCaller says who asks, where that is known.
-func (l *Live) SetCaller(caller string) { l.caller.Store(&caller) }
-
-// AddSent counts bytes of its body that were read from the client.
-func (l *Live) AddSent(n int) { l.sent.Add(int64(n)) }
-
-// AddReceived counts bytes of its answer, which came now.
-func (l *Live) AddReceived(n int, now time.Time) {
-	l.received.Add(int64(n))
-	l.lastByte.Store(now.UnixNano())
-}
-
-// read lists the oldest, and how many there are.
-func (s *Streams) read(now time.Time, most int) ([]Stream, int) {
-	var all []*Live
-	s.live.Range(func(l, _ any) bool {
-		all = append(all, l.(*Live))
+// read lists the oldest.
+func (s *streams) read(now time.Time, most int) []Stream {
+	type entry struct {
+		live  *proxy.Live
+		since time.Time
+	}
+	var all []entry
+	s.live.Range(func(l, since any) bool {
+		all = append(all, entry{l.(*proxy.Live), since.(time.Time)})
 		return true
 	})
-	slices.SortFunc(all, func(a, b *Live) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.id, b.id)) })
+	slices.SortFunc(all, func(a, b entry) int { return a.since.Compare(b.since) })
 	list := make([]Stream, 0, min(most, len(all)))
-	for _, l := range all[:min(most, len(all))] {
-		list = append(list, l.view(now))
+	for _, e := range all[:min(most, len(all))] {
+		list = append(list, view(e.live.Record(), now))
 	}
-	return list, len(all)
+	return list
 }
 
-func (l *Live) view(now time.Time) Stream {
+func view(r *proxy.Record, now time.Time) Stream {
+	age := now.Sub(r.Accepted)
 	v := Stream{
-		ID: l.id, Path: l.path, Credential: l.credential, Phase: *l.phase.Load(),
-		AgeSeconds: now.Sub(l.since).Seconds(), Sent: l.sent.Load(), Received: l.received.Load(),
+		ID: r.ID, Path: r.Path, Credential: string(r.Credential), Phase: string(r.Phase), Caller: r.Caller.Node,
+		AgeSeconds: age.Seconds(), Sent: r.RequestBytes, Received: r.ResponseBytes,
 	}
-	if caller := l.caller.Load(); caller != nil {
-		v.Caller = *caller
-	}
-	if last := l.lastByte.Load(); last != 0 {
-		quiet := max(0, now.Sub(time.Unix(0, last)).Seconds())
+	if last := cmp.Or(r.LastByte, r.Head); last > 0 {
+		quiet := max(0, (age - last).Seconds())
 		v.QuietSeconds = &quiet
 	}
 	return v

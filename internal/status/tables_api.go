@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 func (s Snapshot) apiTable() Table {
@@ -14,7 +13,7 @@ func (s Snapshot) apiTable() Table {
 	row("address", text(s.API.URL))
 	row("answers, 15 min", s.API.answers())
 	row("event streams, 15 min", text(orNone(nonzero(StreamEnds, s.API.Streams))))
-	row("connections", text(s.API.connections(s.At)))
+	row("connections", s.API.connections())
 	if trouble := s.API.LastTrouble; trouble != nil {
 		id := trouble.UpstreamID
 		if id == "" {
@@ -89,36 +88,55 @@ func orNone(s string) string {
 	return s
 }
 
-func (a API) connections(now time.Time) string {
-	if a.Connections == nil {
-		return unknown
-	}
-	if len(a.Connections) == 0 {
-		return "none open"
+func (a API) connections() Cell {
+	switch {
+	case a.Connections == nil:
+		return text(unknown)
+	case len(a.Connections) == 0:
+		return text("none open")
 	}
 	type group struct{ n, streams int }
 	byProtocol := make(map[string]group)
-	oldest, rtt := now, 0.0
+	leaving, doubtful := 0, 0
+	var oldest, rtt, handshake float64
 	for _, c := range a.Connections {
 		g := byProtocol[c.Protocol]
 		byProtocol[c.Protocol] = group{g.n + 1, g.streams + c.Streams}
-		if !c.Opened.IsZero() && c.Opened.Before(oldest) {
-			oldest = c.Opened
+		oldest, rtt, handshake = max(oldest, c.AgeSeconds), max(rtt, c.RTTSeconds), max(handshake, c.HandshakeSeconds)
+		if c.Leaving {
+			leaving++
 		}
-		rtt = max(rtt, c.RTTSeconds)
+		if c.Doubtful {
+			doubtful++
+		}
 	}
 	var parts []string
 	for _, protocol := range slices.Sorted(maps.Keys(byProtocol)) {
 		g := byProtocol[protocol]
-		parts = append(parts, fmt.Sprintf("%d × %s, %s", g.n, protocol, count(g.streams, "stream")))
+		parts = append(parts, fmt.Sprintf("%d × %s, %s", g.n, protocol, count(g.streams, "request")))
 	}
-	if oldest.Before(now) {
-		parts = append(parts, "oldest "+span(now.Sub(oldest)))
+	parts = append(parts, "oldest "+span(seconds(oldest)))
+	for _, time := range []struct {
+		name    string
+		seconds float64
+	}{{"slowest round trip", rtt}, {"slowest handshake", handshake}} {
+		if time.seconds > 0 {
+			parts = append(parts, time.name+" "+span(seconds(time.seconds)))
+		}
 	}
-	if rtt > 0 {
-		parts = append(parts, "round trip "+span(seconds(rtt)))
+	for _, state := range []struct {
+		n    int
+		name string
+	}{{leaving, "leaving"}, {doubtful, "in doubt"}} {
+		if state.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", state.n, state.name))
+		}
 	}
-	return strings.Join(parts, " · ")
+	c := text(strings.Join(parts, " · "))
+	if doubtful > 0 {
+		c.Mark = LevelWarning
+	}
+	return c
 }
 
 func (s Snapshot) clientTable() Table {

@@ -7,7 +7,7 @@ import "time"
 type Traffic struct {
 	StepSeconds int     `json:"step_seconds"`
 	Points      []Point `json:"points"`
-	// PerSecond is the rate of endings over the last whole minute.
+	// PerSecond is the rate of endings over the last minute.
 	PerSecond float64 `json:"requests_per_second"`
 	// The times to the first byte over the window, in seconds; 0 without one.
 	FirstByteP50 float64 `json:"first_byte_p50_seconds"`
@@ -98,7 +98,7 @@ func (w *window) read(now time.Time) (Traffic, API) {
 		ours.add(&c.overhead)
 		t.Endings.add(p.Endings)
 	}
-	t.PerSecond = perSecond(t.Points[:Steps-1])
+	t.PerSecond = perSecond(t.Points, now)
 	t.FirstByteP50, t.FirstByteP99 = firsts.quantile(.5).Seconds(), firsts.quantile(.99).Seconds()
 	if half, most := ours.quantile(.5).Seconds(), ours.quantile(.99).Seconds(); half > 0 {
 		t.OverheadP50, t.OverheadP99 = &half, &most
@@ -127,14 +127,15 @@ func (p *Point) take(c *cell) {
 	p.broken, p.placeholder = c.broken.Load(), c.placeholder.Load()
 }
 
-// perSecond is the rate over the last minute of whole steps.
-func perSecond(points []Point) float64 {
+// perSecond is the rate over the newest steps, a minute of them at most.
+func perSecond(points []Point, now time.Time) float64 {
 	const steps = int(time.Minute / Step)
+	newest := points[len(points)-steps:]
 	n := uint64(0)
-	for _, p := range points[len(points)-steps:] {
+	for _, p := range newest {
 		n += p.Endings.Total
 	}
-	return float64(n) / time.Minute.Seconds()
+	return float64(n) / max(1, now.Sub(newest[0].At).Seconds())
 }
 
 // recent sums up the newest steps until they are enough, two at least and two

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/proxy"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -92,9 +93,9 @@ var verdicts = []struct {
 		"Not us: the API has answered 5xx to 100 % of requests since 11:59:50 UTC.", ago(10 * time.Second)},
 	{"rate limits", func(s *Snapshot) { traffic(s, from(2, Ending{Answer: 429, Whole: true})) }, false, LevelFault, FaultAPI,
 		"Not us: the API has refused, for their rate limits (429), 100 % of requests since 11:59:50 UTC.", ago(10 * time.Second)},
-	{"API does not answer", func(s *Snapshot) { traffic(s, from(1, Ending{By: ByUpstream})) }, false, LevelFault, FaultAPI,
+	{"API does not answer", func(s *Snapshot) { traffic(s, from(1, Ending{By: proxy.ByUpstream})) }, false, LevelFault, FaultAPI,
 		"Not us: the API or the way to it has given no answer to 50 % of requests since 12:00:00 UTC.", ago(0)},
-	{"API breaks off", func(s *Snapshot) { traffic(s, from(3, Ending{Answer: 200, By: ByUpstream})) }, false, LevelFault, FaultAPI,
+	{"API breaks off", func(s *Snapshot) { traffic(s, from(3, Ending{Answer: 200, By: proxy.ByUpstream})) }, false, LevelFault, FaultAPI,
 		"Not us: the API or the way to it has broken off 100 % of requests since 11:59:40 UTC.", ago(20 * time.Second)},
 	{"an outage that is over", func(s *Snapshot) {
 		traffic(s, func(step int) Ending {
@@ -105,11 +106,11 @@ var verdicts = []struct {
 		})
 	}, true, LevelOK, FaultNone, "Healthy: 900 requests in the last 15 minutes, 11 % of them answered whole.", nil},
 	{"silent streams", func(s *Snapshot) { quiet := 94.0; s.Streams[1].QuietSeconds = &quiet }, false, LevelFault, FaultAPI,
-		"Not us: 1 stream had no byte from the API for up to 94 s (3 in flight).", ago(94 * time.Second)},
+		"Not us: no byte has come through 1 stream for up to 94 s (3 in flight).", ago(94 * time.Second)},
 
-	{"we end them", func(s *Snapshot) { traffic(s, from(2, Ending{By: ByProxy})) }, false, LevelFault, FaultUs,
+	{"we end them", func(s *Snapshot) { traffic(s, from(2, Ending{By: proxy.ByProxy})) }, false, LevelFault, FaultUs,
 		"Our fault: the proxy itself has ended 100 % of requests since 11:59:50 UTC.", ago(10 * time.Second)},
-	{"clients leave", func(s *Snapshot) { traffic(s, from(2, Ending{By: ByClient, Answer: 200})) }, true, LevelOK, FaultNone,
+	{"clients leave", func(s *Snapshot) { traffic(s, from(2, Ending{By: proxy.ByClient, Answer: 200})) }, true, LevelOK, FaultNone,
 		"Healthy: 900 requests in the last 15 minutes, 97.8 % of them answered whole.", nil},
 	{"full", func(s *Snapshot) { s.Load = Load{Active: 1000, Limit: 1000, Waiting: 37} }, true, LevelWarning, FaultUs,
 		"Healthy, but the house is full: all 1,000 places are taken and 37 requests wait.", nil},

@@ -80,8 +80,8 @@ func lookSilence(s Snapshot) *Finding {
 	}
 	since := s.At.Add(-seconds(longest))
 	return &Finding{Level: LevelFault, Fault: FaultAPI, Since: &since, Share: float64(n) / float64(max(1, s.Load.Active)), Runbook: runbookWhose,
-		Headline: fmt.Sprintf("not us: %s had no byte from the API for up to %s (%d in flight).", count(n, "stream"), span(seconds(longest)), s.Load.Active),
-		Detail:   "The API pings streams far more often than that. Our clock breaks them, and their clients ask again.",
+		Headline: fmt.Sprintf("not us: no byte has come through %s for up to %s (%d in flight).", count(n, "stream"), span(seconds(longest)), s.Load.Active),
+		Detail:   "The API pings far more often than that: it is silent, or a client does not read. Our clock breaks such streams, and their clients ask again.",
 		Next:     "Search the log for the ids below; look at Anthropic's status page, and at what stands between."}
 }
 
@@ -124,7 +124,7 @@ func lookPlaceholders(s Snapshot) *Finding {
 	f := &Finding{Level: LevelFault, Fault: FaultClient, Since: since, Share: float64(r.Placeholder) / float64(max(1, r.Endings.Total)), Runbook: "ProxyPlaceholderCredentials",
 		Headline: fmt.Sprintf("not us: %s of requests come with a placeholder in place of a credential.", percent(r.Placeholder, r.Endings.Total)),
 		Detail:   "An AI gateway in front forwards what its client sent, or sets a placeholder itself; the API answers 401.",
-		Next:     "In the gateway, set auth_mode = \"passthrough\" and no apikey; in the client, remove apiKeyHelper and ANTHROPIC_AUTH_TOKEN = \"-\" so that it sends its own token."}
+		Next:     placeholderRemedy}
 	if f.Share < muchOfClient {
 		f.Level = LevelWarning
 	}

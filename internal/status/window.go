@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"anthropic-oauth-proxy/internal/proxy"
 )
 
 // The window's shape: 90 steps of 10 s are the last 15 minutes.
@@ -25,6 +27,7 @@ type window struct {
 	turn    sync.Mutex
 	ring    [slots]cell
 	active  atomic.Int64 // requests in flight
+	newest  atomic.Int64 // when the last one came, in nanoseconds since 1970
 	trouble atomic.Pointer[Trouble]
 }
 
@@ -93,6 +96,7 @@ func (w *window) moved(now time.Time, by int64) {
 func (w *window) begin(now time.Time) {
 	w.moved(now, 1)
 	w.at(now).began.Add(1)
+	w.newest.Store(now.UnixNano())
 }
 
 func (w *window) end(now time.Time, e Ending) {
@@ -101,7 +105,7 @@ func (w *window) end(now time.Time, e Ending) {
 	c.ended.Add(1)
 	c.blame[blameOf(e)].Add(1)
 	c.answers[classOf(e.Answer)].Add(1)
-	if e.Answer != 0 && !e.Whole && e.By == ByUpstream {
+	if e.Answer != 0 && !e.Whole && e.By == proxy.ByUpstream {
 		c.broken.Add(1)
 	}
 	if e.Placeholder {
