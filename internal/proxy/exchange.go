@@ -27,7 +27,10 @@ type exchange struct {
 
 func (h *Handler) newExchange(c edge.Client) *exchange {
 	r := c.Request()
-	x := &exchange{h: h, client: c, live: newLive(r.Method, r.Target, credentialOf(r.Header)), dog: newWatchdog()}
+	// Only of what is forwarded is told: an absolute target or a tunnel's may
+	// name a user and a password.
+	target, _ := targetOf(r)
+	x := &exchange{h: h, client: c, live: newLive(r.Method, target, credentialOf(r.Header)), dog: newWatchdog()}
 	x.ctx, x.fail = context.WithCancelCause(c.Context())
 	x.taps = follow(h.watchers, x.live, r.Header, x.tellBug)
 	return x

@@ -23,15 +23,18 @@ func TestTokensStayHome(t *testing.T) {
 	})
 	var said strings.Builder // the service's own answers
 	for name, plan := range map[string]sim.Plan{
-		"streamed":    {Header: []string{"X-Answer: " + secret, "Set-Cookie: " + secret}},
-		"refused":     {Status: 401, Body: secret},
-		"redirected":  {Status: 302, Header: []string{"Location: https://127.0.0.1:9/?code=" + secret}, Body: secret},
-		"cut":         {CutAfter: 3},
-		"cut inside":  {CutAfter: 3, CutInside: true},
-		"stalled":     {CutAfter: 3, Stall: true},
-		"hanging":     {Hang: true},
-		"not HTTP":    {Status: 200, Body: "x", Header: []string{"Content-Length: " + secret}},
-		"bad trailer": {Trailer: true, Header: []string{"Trailer: " + secret}},
+		"streamed": {Header: []string{"X-Answer: " + secret, "Set-Cookie: " + secret}},
+		"limited": {Status: 429, Body: secret, Header: []string{"Anthropic-Ratelimit-Unified-Status: " + secret, "Anthropic-Ratelimit-Unified-5h-Utilization: " + secret,
+			"Anthropic-Ratelimit-Requests-Reset: " + secret, "Anthropic-Ratelimit-" + secret + ": 1", "Retry-After: " + secret, "Request-Id: req_" + secret + " x"}},
+		"named events": {Stream: true, Body: "event: " + secret + "\ndata: " + secret + "\n\n"},
+		"refused":      {Status: 401, Body: secret},
+		"redirected":   {Status: 302, Header: []string{"Location: https://127.0.0.1:9/?code=" + secret}, Body: secret},
+		"cut":          {CutAfter: 3},
+		"cut inside":   {CutAfter: 3, CutInside: true},
+		"stalled":      {CutAfter: 3, Stall: true},
+		"hanging":      {Hang: true},
+		"not HTTP":     {Status: 200, Body: "x", Header: []string{"Content-Length: " + secret}},
+		"bad trailer":  {Trailer: true, Header: []string{"Trailer: " + secret}},
 	} {
 		plan.Name = name
 		body := canaryRequest(t, p, plan, secret)
@@ -47,13 +50,22 @@ func TestTokensStayHome(t *testing.T) {
 	dead := startProxy(t, harness.Options{Upstream: deadUpstream(t), LogLevel: "debug"})
 	said.WriteString(canaryRequest(t, dead, sim.Plan{}, secret))
 	for name, p := range map[string]*pair{"live": p, "dead": dead} {
-		for _, path := range []string{"/", "/metrics", "/health", "/livez", "/readyz", "/debug/tree", "/debug/tree?token=" + secret} {
+		for _, path := range []string{"/", "/metrics", "/health", "/livez", "/readyz", "/debug/tree", "/debug/tree?token=" + secret,
+			"/debug/status", "/debug/streams", "/debug/events"} {
 			status, body, err := p.proxy.AdminGet(path)
 			if err != nil {
 				t.Fatalf("%s %s: %v", name, path, err)
 			}
 			if strings.Contains(body, secret) {
 				t.Errorf("%s: %s (%d) holds the token", name, path, status)
+			}
+		}
+		for _, args := range [][]string{
+			{"status", "--config", p.proxy.File}, {"status", "--json", "--config", p.proxy.File}, {"doctor", "--config", p.proxy.File}, {"doctor", "--json", "--config", p.proxy.File},
+		} {
+			_, out := harness.Run(harness.Options{Env: []string{"TS_AUTHKEY=tskey-auth-" + secret}}, args...)
+			if strings.Contains(out, secret) || !strings.Contains(out, "127.0.0.1") {
+				t.Errorf("%s: %q says %s", name, args, out)
 			}
 		}
 		p.proxy.Stop()

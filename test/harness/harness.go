@@ -71,6 +71,7 @@ type Options struct {
 type Proxy struct {
 	Addr  string // host:port of the data plane
 	Admin string // host:port of the admin server
+	File  string // its configuration
 
 	cmd    *exec.Cmd
 	logs   Buffer
@@ -91,11 +92,11 @@ func Launch(o Options) (*Proxy, error) {
 	if o.Addr != "" {
 		p.Addr = o.Addr
 	}
-	file := filepath.Join(o.Dir, "proxy-"+strconv.Itoa(ports[0])+".toml")
-	if err := os.WriteFile(file, []byte(p.config(o)), 0o600); err != nil {
+	p.File = filepath.Join(o.Dir, "proxy-"+strconv.Itoa(ports[0])+".toml")
+	if err := os.WriteFile(p.File, []byte(p.config(o)), 0o600); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
-	argv := append(append([]string{}, o.Wrap...), o.Binary, "serve", "--config", file)
+	argv := append(append([]string{}, o.Wrap...), o.Binary, "serve", "--config", p.File)
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Env = environment(o)
 	p.cmd.SysProcAttr = DieWithParent()
