@@ -82,25 +82,26 @@ func (g *Gate) Arrive(end context.CancelCauseFunc) (*Ticket, error) {
 }
 
 // Enter waits for a place, in the caller's line when the house is full. The
-// error is one of this package's or the context's cause. Who arrived before the
-// gate was closed may still enter, but does not wait any more. Call it once.
-func (t *Ticket) Enter(ctx context.Context, caller Caller) error {
+// error is one of this package's or the context's cause; waited says that there
+// was a line to stand in, however short. Who arrived before the gate was closed
+// may still enter, but does not wait any more. Call it once.
+func (t *Ticket) Enter(ctx context.Context, caller Caller) (waited bool, err error) {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	}
 	w, err := t.gate.take(t, caller)
 	if w == nil {
-		return err
+		return false, err
 	}
 	timer := time.NewTimer(t.gate.timeout)
 	defer timer.Stop()
 	select {
 	case err := <-w.ready:
-		return err
+		return true, err
 	case <-ctx.Done():
-		return t.gate.giveUp(w, context.Cause(ctx))
+		return true, t.gate.giveUp(w, context.Cause(ctx))
 	case <-timer.C:
-		return t.gate.giveUp(w, ErrQueueTimeout)
+		return true, t.gate.giveUp(w, ErrQueueTimeout)
 	}
 }
 

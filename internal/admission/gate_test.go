@@ -49,7 +49,7 @@ func enter(ctx context.Context, g *Gate, caller Caller) (*Ticket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ticket.Enter(ctx, caller); err != nil {
+	if _, err := ticket.Enter(ctx, caller); err != nil {
 		ticket.Leave()
 		return nil, err
 	}
@@ -223,12 +223,12 @@ func TestEnd(t *testing.T) {
 			return ticket, ctx
 		}
 		running, ctx1 := arrive()
-		if err := running.Enter(ctx1, 1); err != nil {
+		if _, err := running.Enter(ctx1, 1); err != nil {
 			t.Fatal(err)
 		}
 		waiting, ctx2 := arrive()
 		told := make(chan error, 1)
-		go func() { told <- waiting.Enter(ctx2, 1) }()
+		go func() { _, err := waiting.Enter(ctx2, 1); told <- err }()
 		synctest.Wait()
 		arrived, ctx3 := arrive()
 		if l := g.Load(); l.Active != 1 || l.Waiting != 1 || l.Arriving != 1 || l.Left() != 3 {
@@ -243,7 +243,7 @@ func TestEnd(t *testing.T) {
 		if err := <-told; err != why {
 			t.Errorf("the one that waited was told %v", err)
 		}
-		if err := arrived.Enter(ctx3, 1); err != why {
+		if _, err := arrived.Enter(ctx3, 1); err != why {
 			t.Errorf("the one that came later was told %v", err)
 		}
 		for _, ticket := range []*Ticket{running, waiting, arrived} {
@@ -274,10 +274,10 @@ func TestWhoArrivedBeforeTheDrain(t *testing.T) {
 			t.Fatal("the gate calls itself idle with two at its door")
 		default:
 		}
-		if err := first.Enter(t.Context(), 1); err != nil {
+		if _, err := first.Enter(t.Context(), 1); err != nil {
 			t.Errorf("the first was told %v", err)
 		}
-		if err := second.Enter(t.Context(), 1); err != ErrDraining {
+		if _, err := second.Enter(t.Context(), 1); err != ErrDraining {
 			t.Errorf("the second was told %v, want that it drains", err)
 		}
 		second.Leave()

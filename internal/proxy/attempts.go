@@ -89,24 +89,23 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) (why cause, over 
 // once sends the request once and waits for the head of the answer.
 func (a *attempts) once(whole context.Context, target string, r *edge.Request, header http.Header, in *intake) (*asked, *ending) {
 	ctx, cancel := context.WithCancelCause(whole)
-	clock := headClock{dog: a.dog, limit: a.headTimeout(r.Header), expire: func() { cancel(headTimeout) }}
+	clock := headClock{live: a.live, dog: a.dog, limit: a.headTimeout(r.Header), expire: func() { cancel(headTimeout) }}
 	defer clock.stop()
 	given := func(err error) {
 		if err != nil {
 			a.fail(fromBody(err))
 			return
 		}
-		a.live.sent()
 		clock.start()
 	}
-	up := in.begin(given)
+	up, ahead := in.begin(given), in.ahead()
 	req := &upstream.Request{
 		Method: r.Method, Target: target, Header: header, ContentLength: r.ContentLength, Trailer: in.ours, Interim: a.interim,
 	}
 	if up != nil {
-		req.Body, req.Whole = up, in.ahead()
+		req.Body, req.Whole = up, ahead && r.ContentLength >= 0
 	}
-	if up == nil || req.Whole {
+	if ahead {
 		given(nil)
 	} else {
 		a.live.enter(InUpload)
@@ -129,8 +128,9 @@ func (a *attempts) once(whole context.Context, target string, r *edge.Request, h
 }
 
 // headClock begins when the API has been given the whole request, which the
-// engine's goroutine sees, and ends with the attempt.
+// engine's goroutine sees, and ends with the attempt: an answer may come before.
 type headClock struct {
+	live   *Live
 	dog    *watchdog
 	limit  time.Duration
 	expire func()
@@ -143,6 +143,7 @@ func (c *headClock) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.over {
+		c.live.sent()
 		c.dog.watch(c.limit, c.expire)
 	}
 }

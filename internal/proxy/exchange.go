@@ -49,8 +49,12 @@ func (x *exchange) serve() *ending {
 	if end := x.takeIn(in, r); end != nil {
 		return end.unsent()
 	}
+	header := headers.Request(r.Header, x.h.Rules)
+	if in.ahead() {
+		delete(header, "Expect") // there is nothing left to ask for
+	}
 	asking := attempts{api: x.h.Upstream, limits: x.h.Limits, live: x.live, dog: x.dog, fail: x.fail, interim: x.interim, repeated: x.repeated}
-	if res, end = asking.ask(x.ctx, target, r, headers.Request(r.Header, x.h.Rules), in); end != nil {
+	if res, end = asking.ask(x.ctx, target, r, header, in); end != nil {
 		return end
 	}
 	x.live.answers(res.Status, res.Header.Get("Request-Id"))
@@ -94,16 +98,15 @@ func (x *exchange) takeIn(in *intake, r *edge.Request) *ending {
 	caller := x.identify(r)
 	m := x.h.Metrics
 	m.queued.Inc()
+	var waited bool
 	var err error
-	waited := x.live.elsewhere(func() { err = x.ticket.Enter(x.ctx, caller) })
+	x.live.queued.Store(int64(x.live.elsewhere(func() { waited, err = x.ticket.Enter(x.ctx, caller) })))
 	m.queued.Dec()
-	x.live.queued.Store(int64(waited))
 	if err != nil {
 		return because(fromGate(err))
 	}
 	x.live.reach(atAdmitted)
-	const surelyWaited = time.Millisecond
-	if waited > surelyWaited && r.Proto != edge.HTTP2 {
+	if waited && r.Proto != edge.HTTP2 {
 		if end := in.catchUp(x.ctx); end != nil {
 			return end
 		}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,6 +43,10 @@ type options struct {
 	api    *url.URL
 	engine upstream.Options
 	other  Upstream // in place of the engine
+
+	followers []Follower
+	identify  func(ctx context.Context, remoteAddr string) (Caller, bool)
+
 	limits Limits
 	rules  []headers.Rule
 	places int
@@ -84,7 +89,8 @@ func newRig(t testing.TB, o options) *rig {
 	}
 	r.handler = New(Options{
 		Upstream: engine, Gate: admission.NewGate(o.places, o.queue), Rules: o.rules, Limits: o.limits,
-		Metrics: NewMetrics(r.metrics, o.places), Log: zerolog.New(r.journal),
+		Metrics: NewMetrics(r.metrics, o.places), Log: zerolog.New(r.journal), Sinks: []Sink{auditor{t}},
+		Followers: o.followers, Identify: o.identify,
 		Local: map[string]http.Handler{"/health": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "local")
 		})},
@@ -294,8 +300,28 @@ type line struct {
 	ID           string `json:"request_id"`
 }
 
+// auditor holds every record of every test to the table of endings.
+type auditor struct{ t testing.TB }
+
+func (a auditor) Ended(r *Record) {
+	i := slices.IndexFunc(table[:], func(row row) bool { return row.name == r.Cause })
+	if i < 0 {
+		a.t.Errorf("an exchange ended by %q, which is no cause", r.Cause)
+		return
+	}
+	if row := table[i]; !slices.Contains(row.in, r.Phase) || r.By != row.by || r.Outcome != row.outcome || r.ErrorType != row.errorType {
+		a.t.Errorf("%s ended in %s, by %s, as %s, %s: not as the table has it", r.Cause, r.Phase, r.By, r.Outcome, r.ErrorType)
+	}
+	order := []time.Duration{r.Admitted, r.Sent, r.Head, r.FirstByte, r.LastByte, r.Ended}
+	order = slices.DeleteFunc(order, func(d time.Duration) bool { return d == 0 })
+	if !slices.IsSorted(order) || r.Ended == 0 {
+		a.t.Errorf("%s: the moments are out of order: %v", r.Cause, order)
+	}
+}
+
 // journal keeps the log and hands out its access lines.
 type journal struct {
+	gate    sync.RWMutex
 	mu      sync.Mutex
 	all     bytes.Buffer
 	records chan line
@@ -303,7 +329,14 @@ type journal struct {
 
 func newJournal() *journal { return &journal{records: make(chan line, 1<<16)} }
 
+// block makes every write wait for unblock.
+func (j *journal) block() { j.gate.Lock() }
+
+func (j *journal) unblock() { j.gate.Unlock() }
+
 func (j *journal) Write(p []byte) (int, error) {
+	j.gate.RLock()
+	defer j.gate.RUnlock()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.all.Write(p)

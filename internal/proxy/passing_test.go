@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // Early hints pass, any number of them, from APIs of either protocol to clients
@@ -106,6 +109,56 @@ func TestTrailers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What belongs in front of a message does not follow it, in either direction:
+// whoever merges a trailer into a header would frame, route or authorize by it.
+func TestTrailersThatFrameOrAuthorizeAreDropped(t *testing.T) {
+	const bad = "transfer-encoding: chunked|content-length: 5|host: evil|connection: close|te: x|trailer: x|authorization: a|x-api-key: a|" +
+		"www-authenticate: a|proxy-authenticate: a|cookie: a|set-cookie: a=b|content-type: a/b|content-encoding: gzip|content-range: x|" +
+		"cache-control: x|location: /|if-match: x|expect: x|retry-after: 9"
+	fields := strings.ReplaceAll(bad, "|", "\r\n") + "\r\nx-sum: 1\r\n"
+	got := make(chan string, 1)
+	api := scripted(t, func(_ int, c net.Conn) {
+		br := bufio.NewReader(c)
+		_, _ = readHead(br)
+		_, _ = io.ReadFull(br, make([]byte, len("4\r\nbody\r\n0\r\n")))
+		trailer, _ := readHead(br)
+		got <- trailer
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n"+fields+"\r\n")
+	})
+	r := newRig(t, options{api: api})
+	c := r.dial()
+	c.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Cookie, Retry-After, X-Api-Key\r\n\r\n4\r\nbody\r\n0\r\ncookie: a\r\nx-sum: 1\r\nretry-after: 9\r\nx-api-key: a\r\n\r\n")
+	if trailer := <-got; !strings.EqualFold(trailer, "x-sum: 1\r\n\r\n") {
+		t.Errorf("the API got the trailer %q", trailer)
+	}
+	_, _ = readHead(c.br)
+	_, _ = io.ReadFull(c.br, make([]byte, len("4\r\nfine\r\n0\r\n")))
+	if trailer, err := readHead(c.br); err != nil || !strings.EqualFold(trailer, "x-sum: 1\r\n\r\n") {
+		t.Errorf("the client got the trailer %q, %v", trailer, err)
+	}
+	p := newRig(t, h2scripted(t, func(_ int, p *h2peer) {
+		req, _ := p.request()
+		p.head(req.id, false, ":status", "200")
+		_ = p.WriteData(req.id, false, []byte("fine"))
+		p.head(req.id, true, "authorization", "a", "content-type", "a/b", "set-cookie", "a=b", "x-sum", "1")
+		p.drain()
+	})).h2peer()
+	p.head(1, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "x")
+	p.status()
+	for {
+		f := p.next()
+		if f == nil {
+			t.Fatal("no trailer came")
+		}
+		if m, ok := f.(*http2.MetaHeadersFrame); ok {
+			if fmt.Sprint(m.Fields) != fmt.Sprint([]hpack.HeaderField{{Name: "x-sum", Value: "1"}}) {
+				t.Errorf("over HTTP/2 the client got the trailer %v", m.Fields)
+			}
+			break
+		}
 	}
 }
 
