@@ -16,6 +16,7 @@ import (
 type exchange struct {
 	h      *Handler
 	client edge.Client
+	target string // what goes upstream; empty when nothing can
 	live   *Live
 	taps   *taps
 	dog    *watchdog
@@ -25,12 +26,11 @@ type exchange struct {
 	ticket *admission.Ticket // nil before the gate knows it
 }
 
-func (h *Handler) newExchange(c edge.Client) *exchange {
+func (h *Handler) newExchange(c edge.Client, target string) *exchange {
 	r := c.Request()
 	// Only of what is forwarded is told: an absolute target or a tunnel's may
 	// name a user and a password.
-	target, _ := targetOf(r)
-	x := &exchange{h: h, client: c, live: newLive(r.Method, target, credentialOf(r.Header)), dog: newWatchdog()}
+	x := &exchange{h: h, client: c, target: target, live: newLive(r.Method, target, credentialOf(r.Header)), dog: newWatchdog()}
 	x.ctx, x.fail = context.WithCancelCause(c.Context())
 	x.taps = follow(h.watchers, x.live, r.Header, x.tellBug)
 	return x
@@ -39,8 +39,7 @@ func (h *Handler) newExchange(c edge.Client) *exchange {
 // serve is the way of a request, from top to bottom.
 func (x *exchange) serve() *ending {
 	r := x.client.Request()
-	target, end := x.admit(r)
-	if end != nil {
+	if end := x.admit(r); end != nil {
 		return end
 	}
 	in := newIntake(x.h, r, x.live, x.dog)
@@ -54,7 +53,8 @@ func (x *exchange) serve() *ending {
 		delete(header, "Expect") // there is nothing left to ask for
 	}
 	asking := attempts{api: x.h.Upstream, limits: x.h.Limits, live: x.live, dog: x.dog, fail: x.fail, interim: x.interim, repeated: x.repeated}
-	if res, end = asking.ask(x.ctx, target, r, header, in); end != nil {
+	var end *ending
+	if res, end = asking.ask(x.ctx, x.target, r, header, in); end != nil {
 		return end
 	}
 	x.live.answers(res.Status, res.Header.Get("Request-Id"))
@@ -65,27 +65,26 @@ func (x *exchange) serve() *ending {
 
 // admit judges the head and makes the request known to the gate: a drain waits
 // for it from here on, also while its body is read.
-func (x *exchange) admit(r *edge.Request) (target string, end *ending) {
+func (x *exchange) admit(r *edge.Request) *ending {
 	// Whatever becomes of it: that it came is evidence that peers reach us.
 	x.h.Metrics.lastRequest.SetToCurrentTime()
 	if r.Refusal != nil {
-		return "", &ending{cause: rulesBroken, refusal: r.Refusal}
+		return &ending{cause: rulesBroken, refusal: r.Refusal}
 	}
-	target, ok := targetOf(r)
 	switch {
-	case !ok && r.Method == http.MethodConnect:
-		return "", because(noTunnel)
-	case !ok:
-		return "", because(unforwardable)
+	case r.Method == http.MethodConnect:
+		return because(noTunnel)
+	case x.target == "":
+		return because(unforwardable)
 	case r.ContentLength > x.h.Limits.MaxBodyBytes:
-		return "", because(tooLarge)
+		return because(tooLarge)
 	}
 	ticket, err := x.h.Gate.Arrive(x.fail)
 	if err != nil {
-		return "", because(fromGate(err))
+		return because(fromGate(err))
 	}
 	x.ticket = ticket
-	return target, nil
+	return nil
 }
 
 // takeIn reads a short body, waits for a place, and reads on for who had to wait

@@ -94,11 +94,12 @@ func New(o Options) *Handler {
 // ServeExchange serves one request.
 func (h *Handler) ServeExchange(c edge.Client) {
 	r := c.Request()
-	if page := h.Local[pathOf(r.Target)]; page != nil && r.Refusal == nil {
+	target := targetOf(r)
+	if page := h.Local[pathOf(target)]; page != nil && r.Refusal == nil {
 		edge.ServePage(c, page)
 		return
 	}
-	x := h.newExchange(c)
+	x := h.newExchange(c, target)
 	var end *ending
 	defer x.close(&end)
 	end = x.serve()

@@ -9,18 +9,19 @@ import (
 
 // targetOf is the request target that goes upstream: the client's own, byte for
 // byte. Of an absolute-form target only path and query count, so that nobody
-// can steer the proxy elsewhere (RFC 9112 3.2.2). It is false for a request
-// line that cannot be forwarded.
-func targetOf(r *edge.Request) (string, bool) {
+// can steer the proxy elsewhere (RFC 9112 3.2.2). It is empty for a
+// request line that cannot be forwarded: what stands there may be anything, a
+// password included, and is told to nobody.
+func targetOf(r *edge.Request) string {
 	t := r.Target
 	switch {
 	case r.Method == http.MethodConnect:
-		return "", false
+		return ""
 	case strings.HasPrefix(t, "/"), t == "*" && r.Method == http.MethodOptions:
 	default:
 		_, rest, ok := strings.Cut(t, "://")
 		if !ok {
-			return "", false
+			return ""
 		}
 		i := strings.IndexAny(rest, "/?")
 		switch {
@@ -33,9 +34,9 @@ func targetOf(r *edge.Request) (string, bool) {
 		}
 	}
 	if !fitsALine(t) || !fitsALine(r.Method) {
-		return "", false
+		return ""
 	}
-	return t, true
+	return t
 }
 
 // fitsALine refuses what would break an HTTP/1.1 request line; HTTP/2 carries
