@@ -15,16 +15,17 @@ import "time"
 // publisher can tell a change from a repetition; Equal times come from one
 // reading of the clock.
 type Desired struct {
-	// Listen: the data-plane socket is bound and served.
-	Listen bool
+	// Listen: the data-plane socket is bound and served. Once wished and then not
+	// wished any more, it closes for good.
+	Listen bool `json:"listen"`
 	// Ready: /readyz says yes.
-	Ready bool
-	// Drain: new requests are refused, those in flight may finish.
-	Drain bool
+	Ready bool `json:"ready"`
+	// Drain: the door is closed, requests in flight may finish.
+	Drain bool `json:"drain"`
 	// DrainBy is when the streams still in flight are ended. Zero unless Drain.
-	DrainBy time.Time
+	DrainBy time.Time `json:"drain_by"`
 	// Stop: the lifecycle has ended; the tree comes down.
-	Stop bool
+	Stop bool `json:"stop"`
 }
 
 // Phase is a state of the lifecycle, named as it appears in logs and metrics.
@@ -47,24 +48,33 @@ var Phases = []Phase{Initializing, ConnectingTailnet, Starting, Running, Degrade
 // State is what the rest of the process may know about the lifecycle. The
 // conductor publishes it after every step; readers never change it.
 type State struct {
-	Phase Phase
+	Phase Phase `json:"phase"`
 	// Since is when the phase was entered.
-	Since time.Time
+	Since time.Time `json:"since"`
 	// Tailnet is the newest observation, or [ReasonStale] when it is too old.
-	Tailnet TailnetStatus
+	Tailnet TailnetStatus `json:"tailnet"`
 	// TailnetSince is when the tailnet was last gained or lost.
-	TailnetSince time.Time
+	TailnetSince time.Time `json:"tailnet_since"`
+	// Trouble is what is wrong with ourselves; empty when nothing is.
+	// TroubleDetail says more for a person, TroubleSince is when it began.
+	Trouble       Trouble   `json:"trouble"`
+	TroubleDetail string    `json:"trouble_detail"`
+	TroubleSince  time.Time `json:"trouble_since"`
+	// StalledAt is when the process last came back from standing still for
+	// StalledFor; zero when it never did.
+	StalledAt  time.Time     `json:"stalled_at"`
+	StalledFor time.Duration `json:"stalled_for_ns"`
 	// TickedAt is when the conductor last made a step: the proof that the
 	// process is not deadlocked.
-	TickedAt time.Time
+	TickedAt time.Time `json:"ticked_at"`
 	// Desired is what this state asks for.
-	Desired Desired
+	Desired Desired `json:"desired"`
 	// Exit is meaningful in Stopped only.
-	Exit Exit
+	Exit Exit `json:"exit"`
 }
 
 // Exit is how a life ended.
 type Exit struct {
-	Code    int    // 0 clean, 1 could not run
-	Message string // for a person: what happened and what helps
+	Code    int    `json:"code"`    // 0 clean, 1 could not run
+	Message string `json:"message"` // for a person: what happened and what helps
 }

@@ -118,6 +118,7 @@ func TestListsAreComplete(t *testing.T) {
 	declared := constants(t)
 	for typeName, list := range map[string][]string{
 		"Kind": texts(Kinds), "Phase": texts(Phases), "Reason": texts(Reasons), "Impairment": texts(Impairments),
+		"Trouble": texts(Troubles), "CauseKind": texts(CauseKinds),
 	} {
 		want := slices.DeleteFunc(declared[typeName], func(v string) bool { return v == "" })
 		slices.Sort(want)

@@ -39,21 +39,22 @@ var Impairments = []Impairment{
 
 // TailnetStatus is one classified look at tailscaled.
 type TailnetStatus struct {
-	Link   Link
-	Reason Reason // empty when connected or disabled
+	Link   Link   `json:"link"`
+	Reason Reason `json:"reason"` // empty when connected or disabled
 	// Detail is tailscaled's own account of the trouble, for a person. It holds
 	// no secret.
-	Detail string
+	Detail string `json:"detail"`
 	// Backend is the name tailscaled gives its state ("Running",
 	// "NeedsLogin", …), empty when it did not answer.
-	Backend string
+	Backend string `json:"backend"`
 	// Impaired is sorted and without duplicates; empty unless connected.
-	Impaired []Impairment
+	Impaired []Impairment `json:"impaired"`
 	// Hostname is the node's real MagicDNS short name, IP its address, IPv4
 	// first. Both are empty when there are none.
-	Hostname, IP string
+	Hostname string `json:"hostname"`
+	IP       string `json:"ip"`
 	// KeyExpiry is when the node key expires; zero when it does not.
-	KeyExpiry time.Time
+	KeyExpiry time.Time `json:"key_expiry"`
 	// At is when tailscaled answered, or when the look failed.
-	At time.Time
+	At time.Time `json:"at"`
 }

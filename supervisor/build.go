@@ -30,16 +30,29 @@ import (
 // may take as long as its own deadline.
 const stalenessSlack = 2 * time.Second
 
+// The proxy port's trouble: how long it must serve to be over, and how long it
+// may last, without and with requests in flight.
+const (
+	steady   = 3 * time.Second
+	lostIdle = time.Minute
+	lost     = 5 * time.Minute
+)
+
 // Build creates the service and binds its admin socket. Nothing runs yet. The
 // error names the address when that is in use.
 func Build(c config.Config, o Options) (*System, error) {
 	if o.Decorate == nil {
 		o.Decorate = func(s suture.Service) suture.Service { return s }
 	}
+	if o.LastWords == nil {
+		o.LastWords = func(string, []byte) {}
+	}
 	started := time.Now()
 	machine := lifecycle.New(started, lifecycle.Limits{
 		ConnectTimeout: c.Tailscale.ConnectTimeout, DrainTimeout: c.Proxy.DrainTimeout, DrainGrace: drainGrace,
 		StaleAfter: 2*c.Tailscale.PollInterval + stalenessSlack,
+		Patience:   c.Tailscale.PollInterval + stalenessSlack,
+		Steady:     steady, LostIdle: lostIdle, Lost: lost,
 	})
 	m := telemetry.New(o.Version)
 	data := proxy.NewMetrics(m.Registry, c.Proxy.MaxConnections)
@@ -50,17 +63,19 @@ func Build(c config.Config, o Options) (*System, error) {
 		desired: messages.NewLatest(machine.State().Desired),
 		gate:    admission.NewGate(c.Proxy.MaxConnections, c.Proxy.QueueTimeout),
 		pool:    upstream.New(c.Proxy.Upstream, engine(c.Proxy, o)),
-		sidecar: newSidecar(c.Tailscale),
+		sidecar: newSidecar(c.Tailscale), lastWords: o.LastWords,
 	}
-	book := newLedger(o.Log, m.Supervisor)
+	s.ended, s.end = context.WithCancelCause(context.Background())
+	s.journal = conductor.NewJournal()
+	book := tree{accounts: &accounts{}, log: o.Log}
 	s.recorder = status.NewRecorder(m.Registry, c.Headers, o.Log)
-	s.feed = s.newFeed(c, o, started, data, book)
+	s.feed = s.newFeed(c, o, started, data, book.accounts)
 	pages := &metrics.Pages{
-		State: s.state.Get, Totals: data.Totals, Tree: func() any { return book.view() }, Feed: s.feed,
+		State: s.state.Get, Totals: data.Totals, Tree: func() any { return viewOf(book.Services(), time.Now()) }, Feed: s.feed,
+		Events:  func() any { return s.Journal() },
 		Started: started, Gatherer: m.Registry, Log: o.Log,
 	}
 	m.Registry.MustRegister(o.Collectors...)
-	m.Registry.MustRegister(book, s.pool, metrics.NewStateCollector(s.state.Get))
 	data.WatchInFlight(func() float64 { return float64(s.gate.Load().Active) })
 	data.WatchConnections(
 		func() float64 { h1, _ := s.pool.Connections(); return float64(h1) },
@@ -84,17 +99,31 @@ func Build(c config.Config, o Options) (*System, error) {
 	}
 	o.Log.Info().Str("event", "admin_ready").Str("addr", addr.String()).Msg("admin pages are open")
 
-	domain := func(name string, services ...suture.Service) *suture.Supervisor {
-		return book.supervisor(name, o.Decorate, services...)
+	s.door = &door{desired: s.desired, gate: s.gate, edge: s.edge, log: o.Log}
+	port := newPortWatch(s.desired, s.edge)
+	m.Registry.MustRegister(book, listenerServing(port), s.pool, metrics.NewStateCollector(s.state.Get))
+	s.watchdog = watchdog{state: s.state.Get, bark: s.GiveUp, conductor: func() messages.ServiceAccount { return book.service("conductor") }}
+
+	domain := func(name string, longest time.Duration, services ...suture.Service) *suture.Supervisor {
+		for i, service := range services {
+			services[i] = o.Decorate(service)
+		}
+		return book.supervisor(name, longest, services...)
 	}
-	s.root = book.supervisor("root", o.Decorate)
-	s.root.Add(domain("control",
-		conductor.New(s.events.Messages(), s.desired, s.state, machine, o.Log, conductor.Options{Hostname: s.sidecar.hostname}),
-		drain.New(s.events, s.desired, streams{s.gate}, o.Log)))
-	s.root.Add(domain("edge", listener.New(s.events, s.desired, s.edge, o.Log)))
-	s.root.Add(domain("admin", metrics.New(s.admin)))
+	s.root = domain("root", longestPause)
+	s.root.Add(domain("control", longestControlPause,
+		conductor.New(conductor.Options{
+			Mailbox: s.events, Desired: s.desired, State: s.state, Machine: machine, Hostname: s.sidecar.hostname,
+			Edge: func() messages.EdgeStatus {
+				return port.status(time.Now(), book.service("listener"), s.gate.Load().Left())
+			},
+			Journal: s.journal, Metrics: conductor.NewMetrics(m.Registry, s.events), Log: o.Log,
+		}),
+		drain.New(s.events, s.desired, s.door, o.Log)))
+	s.root.Add(domain("edge", longestEdgePause, listener.New(s.events, s.desired, s.edge, o.Log)))
+	s.root.Add(domain("admin", longestPause, metrics.New(s.admin), port))
 	if s.sidecar.api != nil {
-		s.root.Add(domain("tailnet", tailnet.New(s.events, s.sidecar.api, s.sidecar.watch, o.Log)))
+		s.root.Add(domain("tailnet", longestPause, tailnet.New(s.events, s.sidecar.api, s.sidecar.watch, o.Log)))
 	}
 	return s, s.begin(c)
 }

@@ -27,7 +27,7 @@ func TestNoPanicOfAnActorIsNoticed(t *testing.T) {
 	audience := s.gather(api, streams)
 	newcomers := s.keepKnocking()
 
-	services := []string{"conductor", "drain", "listener", "tailnet", "metrics"}
+	services := []string{"conductor", "drain", "listener", "tailnet", "metrics", "port"}
 	for round := range rounds {
 		for _, name := range services {
 			if !s.actors[name].failAndReturn(byPanic) {

@@ -1,16 +1,19 @@
 package supervisor
 
 import (
+	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/proxy"
 	"anthropic-oauth-proxy/internal/status"
+	"anthropic-oauth-proxy/messages"
 )
 
 // newFeed says where what people see comes from.
-func (s *System) newFeed(c config.Config, o Options, started time.Time, data *proxy.Metrics, book *ledger) *status.Feed {
+func (s *System) newFeed(c config.Config, o Options, started time.Time, data *proxy.Metrics, book *accounts) *status.Feed {
 	instance, err := os.Hostname()
 	if err != nil {
 		instance = "of an unknown host"
@@ -24,10 +27,11 @@ func (s *System) newFeed(c config.Config, o Options, started time.Time, data *pr
 			l := s.gate.Load()
 			return status.Load{Active: l.Active, Waiting: l.Waiting, Limit: c.Proxy.MaxConnections}
 		},
-		Tree: book.domains,
+		Tree: func() []status.Domain { return domainsOf(book.Services()) },
 		Port: func() status.Port {
-			return status.Port{Addr: s.edge.Addr(), Wanted: s.desired.Get().Listen, Serving: book.up("listener")}
+			return status.Port{Addr: s.edge.Addr(), Wanted: s.desired.Get().Listen, Serving: book.service("listener").Up}
 		},
+		Journal:     func() []status.Entry { return entriesOf(s.Journal()) },
 		Connections: s.connections,
 	}.Take)
 }
@@ -45,33 +49,54 @@ func (s *System) connections() []status.Connection {
 	return all
 }
 
-// domains are the accounts as a tree.
-func (l *ledger) domains() []status.Domain {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// domainsOf are the accounts as a tree.
+func domainsOf(services []messages.ServiceAccount) []status.Domain {
 	var all []status.Domain
-	for _, n := range l.nodes {
-		if len(all) == 0 || all[len(all)-1].Name != n.supervisor {
-			all = append(all, status.Domain{Name: n.supervisor, BackingOff: l.paces[n.supervisor].backingOff})
+	for _, a := range services {
+		if len(all) == 0 || all[len(all)-1].Name != a.Supervisor {
+			all = append(all, status.Domain{Name: a.Supervisor})
 		}
-		life := status.ServiceLife{Name: n.service, Up: n.up, Incarnation: n.restarts + 1, Restarts: n.restarts}
-		if n.up {
-			since := n.since.UTC()
+		life := status.ServiceLife{
+			Name: a.Service, Up: a.Up, Incarnation: a.Incarnation, Restarts: a.Restarts, LastMinute: a.LastMinute,
+		}
+		if a.Up {
+			since := a.Since.UTC()
 			life.Since = &since
 		}
+		for _, c := range slices.Backward(a.Causes) {
+			life.Causes = append(life.Causes, status.Cause{At: c.At.UTC(), Kind: string(c.Kind), Text: c.Message})
+		}
 		last := &all[len(all)-1]
+		if !a.RetryAt.IsZero() {
+			at := a.RetryAt.UTC()
+			last.BackingOff, last.RetryAt = true, &at
+		}
 		last.Services = append(last.Services, life)
 	}
 	return all
 }
 
-func (l *ledger) up(service string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, n := range l.nodes {
-		if n.service == service {
-			return n.up
+// entriesOf are the facts that changed something, newest first.
+func entriesOf(journal []messages.JournalEntry) []status.Entry {
+	var all []status.Entry
+	for _, e := range slices.Backward(journal) {
+		what := fmt.Sprintf("%s: %s", e.Fact.Kind(), e.State.Phase)
+		if e.Times > 1 {
+			what += fmt.Sprintf(" (%d times)", e.Times)
 		}
+		all = append(all, status.Entry{At: e.At.UTC(), What: what, Why: why(e.State)})
 	}
-	return false
+	return all
+}
+
+// why is what a state says is wrong, in a few words.
+func why(s messages.State) string {
+	switch {
+	case s.Phase == messages.Stopped:
+		return s.Exit.Message
+	case s.Trouble != messages.TroubleNone:
+		return s.Trouble.Meaning() + ": " + s.TroubleDetail
+	default:
+		return s.Tailnet.Reason.Meaning()
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/thejerf/suture/v4"
+
+	"anthropic-oauth-proxy/messages"
 )
 
 // saboteur makes an actor fail on command, in the actor's own goroutine and
@@ -23,6 +25,15 @@ type saboteur struct {
 	trap *trap
 	how  string // the reason with which the current life is to end
 }
+
+// The ways in which a life may end.
+const (
+	byPanic  = string(messages.CausePanic)
+	byError  = string(messages.CauseError)
+	byReturn = string(messages.CauseReturned)
+)
+
+var reasons = []string{byPanic, byError, byReturn}
 
 var errSabotage = errors.New("sabotage")
 

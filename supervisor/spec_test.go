@@ -55,7 +55,7 @@ func (s *stage) scraped() (map[string]family, map[string]map[string]bool) {
 		families[name] = family{families[name].kind, strings.Join(labels, ",")}
 	}
 	maps.DeleteFunc(families, func(name string, _ family) bool {
-		return strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_")
+		return strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") && name != "process_stalls_total"
 	})
 	return families, values
 }
@@ -106,7 +106,8 @@ func TestTheMetricsAreTheSpecifiedOnes(t *testing.T) {
 		}
 	}
 	for label, closed := range map[string][]string{
-		"service":    {"conductor", "drain", "listener", "metrics", "tailnet"},
+		"service":    {"conductor", "drain", "listener", "metrics", "port", "tailnet"},
+		"kind":       {"config_loaded", "drain_finished", "edge_observed", "interrupted", "listener_failed", "listener_ready", "shutdown_requested", "stalled", "tailnet_observed", "ticked"},
 		"supervisor": {"admin", "control", "edge", "root", "tailnet"},
 		"outcome":    {"client_gone", "completed", "drained", "idle_timeout", "refused", "upstream_cut", "upstream_error"},
 		"class":      {"2xx", "3xx", "429", "4xx", "529", "5xx", "api_key", "none", "oauth", "placeholder"},

@@ -82,6 +82,9 @@ type setting struct {
 	tailnet  string // further lines of [tailscale]
 	listen   string // the proxy port's address; empty means any
 	hook     zerolog.Hook
+	// replace, when not nil, puts another service in the place of an actor.
+	replace   func(suture.Service) suture.Service
+	lastWords func(reason string, goroutines []byte)
 }
 
 // load writes the configuration to a file and reads it as the program does.
@@ -120,11 +123,16 @@ func build(t *testing.T, set setting) *stage {
 	}
 	lines := telemetry.NewLines(io.Discard) // for its metric: the book wants its lines at once
 	t.Cleanup(func() { lines.Close() })
-	system, err := Build(set.load(t), Options{Version: "test", Log: log, Collectors: []prometheus.Collector{lines}, Decorate: func(inner suture.Service) suture.Service {
+	options := Options{Version: "test", Log: log, LastWords: set.lastWords, Collectors: []prometheus.Collector{lines}}
+	options.Decorate = func(inner suture.Service) suture.Service {
+		if set.replace != nil {
+			inner = set.replace(inner)
+		}
 		a := newSaboteur(inner)
 		s.actors[a.name] = a
 		return a
-	}})
+	}
+	system, err := Build(set.load(t), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +162,8 @@ func (s *stage) run() {
 	})
 }
 
-// start builds, runs and waits until the service is running.
+// start builds, runs and waits until every actor lives and the service is
+// running.
 func start(t *testing.T, set setting) *stage {
 	t.Helper()
 	s := build(t, set)
@@ -164,6 +173,9 @@ func start(t *testing.T, set setting) *stage {
 	}
 	s.edge = addr.String()
 	s.run()
+	for _, a := range s.actors {
+		<-a.born
+	}
 	s.await(messages.Running)
 	return s
 }
@@ -202,6 +214,13 @@ func (s *stage) shutdown(cause string) {
 	defer cancel()
 	if err := s.system.Shutdown(ctx, cause); err != nil {
 		s.t.Fatalf("ask for the end: %v", err)
+	}
+}
+
+func (s *stage) interrupt(cause string) {
+	s.t.Helper()
+	if err := s.system.Interrupt(context.Background(), cause); err != nil {
+		s.t.Fatalf("interrupt: %v", err)
 	}
 }
 

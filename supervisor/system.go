@@ -9,23 +9,26 @@
 //	├── control   conductor, drain
 //	├── edge      listener
 //	├── tailnet   tailnet
-//	└── admin     metrics
+//	└── admin     metrics, port
+//
+// Outside the tree stand, each a goroutine of Run's: the door, which follows the
+// wishes whatever becomes of the actors, and the watchdog.
 package supervisor
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/thejerf/suture/v4"
 
+	"anthropic-oauth-proxy/actors/conductor"
 	"anthropic-oauth-proxy/internal/admission"
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/edge"
-	"anthropic-oauth-proxy/internal/proxy"
 	"anthropic-oauth-proxy/internal/status"
 	"anthropic-oauth-proxy/internal/upstream"
 	"anthropic-oauth-proxy/messages"
@@ -46,6 +49,15 @@ type System struct {
 
 	edge, admin *edge.Server
 	root        *suture.Supervisor
+	door        *door
+	watchdog    watchdog
+	journal     *conductor.Journal
+
+	// ended ends, with the reason, when the run must end without its lifecycle.
+	ended     context.Context
+	end       context.CancelCauseFunc
+	givenUp   sync.Once
+	lastWords func(reason string, goroutines []byte)
 }
 
 // Options are what the program, and tests, may choose.
@@ -57,80 +69,78 @@ type Options struct {
 	// Decorate, when not nil, wraps each actor before it is supervised. Tests
 	// use it to make actors fail.
 	Decorate func(suture.Service) suture.Service
+	// LastWords, when not nil, is told at once when the process cannot react any
+	// more: why, and what every goroutine was doing. It is called once at most.
+	LastWords func(reason string, goroutines []byte)
 	// Upstream are the options of the connections to the API.
 	Upstream upstream.Options
 }
 
-const (
-	// mailboxSize is far above what the actors can have to say at once.
-	mailboxSize = 64
-	// farewell is how long the connections of finished streams may take to
-	// flush, after the drain.
-	farewell = 2 * time.Second
-	// adminFarewell is the same for the admin pages.
-	adminFarewell = time.Second
-	// drainGrace is the lifecycle's patience with the drain actor. It covers
-	// the time in which cut streams say goodbye, and a restart.
-	drainGrace = 5 * time.Second
-)
+// mailboxSize is far above what the actors can have to say at once.
+const mailboxSize = 64
 
 // Run runs the service until its lifecycle ends, and returns how. The tree is
-// gone when it returns; a System runs once. When ctx ends first, Run takes the
-// service down in the same order but without a drain, and says so with code 1.
+// gone when it returns; a System runs once. When ctx ends first, or the service
+// cannot react any more, Run takes it down in the same order but without a
+// drain, and says so with code 1.
 func (s *System) Run(ctx context.Context) messages.Exit {
+	stop := context.AfterFunc(ctx, func() { s.end(context.Cause(ctx)) })
+	defer stop()
+	life, over := context.WithCancel(context.Background())
+	defer over()
+	var own sync.WaitGroup
+	own.Go(func() { s.door.follow(life) })
+	own.Go(func() { s.watchdog.watch(life) })
 	// The tree outlives ctx: the admin pages answer until the data plane is gone.
-	tree, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
+	tree, fell := context.WithCancel(context.WithoutCancel(ctx))
+	defer fell()
 	ended := s.root.ServeBackground(tree)
-	_, _ = s.desired.Await(ctx, func(d messages.Desired) bool { return d.Stop })
-	s.hangUp()
-	cancel()
+
+	_, _ = s.desired.Await(s.ended, func(d messages.Desired) bool { return d.Stop })
+	cut := s.door.hangUp()
+	over()
+	fell()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 		s.log.Error().Str("event", "tree_ended").AnErr("error", err).Msg("the supervisor tree ended with an error")
 	}
+	own.Wait()
 	s.release()
-	last := s.state.Get()
-	if last.Phase == messages.Stopped {
-		return last.Exit
-	}
-	exit := messages.Exit{Code: 1, Message: fmt.Sprintf("ended while %s, without a drain: %v.", last.Phase, context.Cause(ctx))}
-	s.log.Error().Str("event", "exit").Int("code", exit.Code).Msg(exit.Message)
-	return exit
+	return s.exit(cut)
 }
 
-// hangUp ends what the drain left: new requests are refused, streams told
-// goodbye, connections closed once they are flushed.
-func (s *System) hangUp() {
-	s.gate.Close()
-	if left := s.gate.Load(); left.Left() > 0 {
-		s.log.Info().Str("event", "hang_up").Int("streams", left.Left()).Float64("oldest_s", left.Oldest.Seconds()).
-			Msg("ending the streams that are left")
+// exit is how the run ended, with what the machine could not know any more.
+func (s *System) exit(cut int) messages.Exit {
+	last := s.state.Get()
+	exit := last.Exit
+	if last.Phase != messages.Stopped {
+		exit = messages.Exit{Code: 1, Message: fmt.Sprintf("ended while %s, without a drain: %v.", last.Phase, context.Cause(s.ended))}
 	}
-	s.gate.End(proxy.ErrDrained)
-	if err := shutDown(s.edge, farewell); err != nil {
-		s.log.Warn().Str("event", "hang_up").AnErr("error", err).Msg("connections were cut")
+	if cut > 0 {
+		exit.Message += fmt.Sprintf(" %d requests in flight were cut.", cut)
 	}
+	if last.Phase != messages.Stopped {
+		s.log.Error().Str("event", "exit").Int("code", exit.Code).Msg(exit.Message)
+	}
+	return exit
 }
 
 // release frees what Build created and Run did not.
 func (s *System) release() {
+	s.end(nil)
 	s.feed.Close()
 	_ = shutDown(s.admin, adminFarewell) // a probe that is cut will be repeated
 	s.pool.Close()
 	s.sidecar.close()
 }
 
-// shutDown lets the answers in flight reach their clients, for a while.
-func shutDown(server *edge.Server, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	return server.Shutdown(ctx)
-}
+// ErrDeaf: what was asked did not show in the state in time.
+var ErrDeaf = errors.New("the service does not react")
 
-// Shutdown asks for the end: the first call drains, the second ends the drain.
-// It may be called from any goroutine and waits only while the mailbox is full.
+// Shutdown asks for the end by a drain. Asking again changes nothing. It returns
+// when the state shows it, or with [ErrDeaf] after [DeliveryPatience], or with
+// ctx. Any goroutine may call it.
 func (s *System) Shutdown(ctx context.Context, cause string) error {
-	return s.events.Send(ctx, messages.ShutdownRequested{Cause: cause})
+	return s.deliver(ctx, messages.ShutdownRequested{Cause: cause}, ending)
 }
 
 // Await returns when what the lifecycle wishes is such that holds is true, or
@@ -140,16 +150,39 @@ func (s *System) Await(ctx context.Context, holds func(messages.Desired) bool) e
 	return err
 }
 
-// streams is the gate as the drain actor sees it.
-type streams struct{ gate *admission.Gate }
-
-func (s streams) Close()                { s.gate.Close() }
-func (s streams) End()                  { s.gate.End(proxy.ErrDrained) }
-func (s streams) Idle() <-chan struct{} { return s.gate.Idle() }
-func (s streams) Load() (int, time.Duration) {
-	l := s.gate.Load()
-	return l.Left(), l.Oldest
+// Interrupt asks for the end as a person at a terminal does: it drains, and
+// during a drain it ends that. Otherwise it is as Shutdown.
+func (s *System) Interrupt(ctx context.Context, cause string) error {
+	shown := ending
+	if s.state.Get().Phase == messages.Draining {
+		shown = stopped
+	}
+	return s.deliver(ctx, messages.Interrupted{Cause: cause}, shown)
 }
+
+func ending(st messages.State) bool {
+	return st.Phase == messages.Draining || st.Phase == messages.Stopped
+}
+
+func stopped(st messages.State) bool { return st.Phase == messages.Stopped }
+
+// deliver sends a fact and waits until the state shows it: a mailbox that takes
+// it proves nothing, its reader may be dead.
+func (s *System) deliver(ctx context.Context, ev messages.Event, shown func(messages.State) bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, DeliveryPatience, ErrDeaf)
+	defer cancel()
+	if err := s.events.Send(ctx, ev); err != nil {
+		return err
+	}
+	if _, err := s.state.Await(ctx, shown); err != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// Journal is how it came here: the newest facts and what they changed, oldest
+// first.
+func (s *System) Journal() []messages.JournalEntry { return s.journal.Entries() }
 
 // begin reports the first fact.
 func (s *System) begin(c config.Config) error {

@@ -16,44 +16,50 @@ import (
 	"anthropic-oauth-proxy/messages"
 )
 
-// tickEvery is how late a deadline of the machine may be noticed.
-const tickEvery = 250 * time.Millisecond
+const (
+	// tickEvery is how late a deadline of the machine may be noticed.
+	tickEvery = 250 * time.Millisecond
+	// stallAfter is how late a tick may be and count as on time.
+	stallAfter = time.Second
+)
 
-// Options are what the conductor's log lines compare with.
+// Options are what the conductor reads, writes and compares with. All of it
+// outlives the actor.
 type Options struct {
+	// Mailbox is read by the conductor alone; Desired and State are stored by
+	// it alone.
+	Mailbox *messages.Mailbox[messages.Event]
+	Desired *messages.Latest[messages.Desired]
+	State   *messages.Latest[messages.State]
+	Machine lifecycle.Machine
+	// Edge is what the supervisor's accounts say of the proxy port now. It is
+	// asked at each tick and answers at once.
+	Edge func() messages.EdgeStatus
 	// Hostname is the name that the operator expects the node to have. Another
 	// one is worth a warning; empty expects nothing.
 	Hostname string
+	Journal  *Journal
+	Metrics  *Metrics
+	Log      zerolog.Logger
 }
 
 // Actor is the conductor, a suture service. One Serve runs at a time. The
 // machine lives here and not in Serve, so that it survives a restart.
 type Actor struct {
-	mailbox <-chan messages.Event
-	desired *messages.Latest[messages.Desired]
-	state   *messages.Latest[messages.State]
-	step    func(lifecycle.Machine, time.Time, messages.Event) lifecycle.Machine
-	machine lifecycle.Machine
-	report  reporter
+	Options
+	step   func(lifecycle.Machine, time.Time, messages.Event) lifecycle.Machine
+	report reporter
+	// ticked is when the last tick came, in whatever life; zero before the first.
+	ticked time.Time
+	edge   messages.EdgeStatus // that the machine was told last
 }
 
-// New makes the actor and starts nothing. The actor is the only one that may
-// receive from mailbox and store to the cells.
-func New(
-	mailbox <-chan messages.Event,
-	desired *messages.Latest[messages.Desired],
-	state *messages.Latest[messages.State],
-	machine lifecycle.Machine,
-	log zerolog.Logger,
-	opts Options,
-) *Actor {
+// New makes the actor and starts nothing.
+func New(o Options) *Actor {
 	return &Actor{
-		mailbox: mailbox,
-		desired: desired,
-		state:   state,
+		Options: o,
 		step:    lifecycle.Machine.Step,
-		machine: machine,
-		report:  reporter{log: log, expected: opts.Hostname, was: machine.State(), told: machine.State().Tailnet},
+		report:  reporter{log: o.Log, expected: o.Hostname, was: o.Machine.State(), told: o.Machine.State().Tailnet},
 	}
 }
 
@@ -70,27 +76,71 @@ func (a *Actor) String() string { return "conductor" }
 func (a *Actor) Serve(ctx context.Context) error {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
-	var ev messages.Event = messages.Ticked{} // a restart takes time too
+	a.excuse(a.late()) // a restart takes time too
+	a.tick()
 	for {
-		a.handle(ev)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case ev = <-a.mailbox:
+		case ev := <-a.Mailbox.Messages():
+			a.mind()
+			a.handle(ev)
 		case <-ticker.C:
-			ev = messages.Ticked{}
+			a.Metrics.lateness.Observe(a.late().Seconds())
+			a.mind()
+			a.tick()
 		}
+	}
+}
+
+// tick lets time pass, and tells the machine what the accounts say.
+func (a *Actor) tick() {
+	a.ticked = time.Now()
+	if edge := a.Edge(); edge != a.edge {
+		a.edge = edge
+		a.handle(messages.EdgeObserved{Edge: edge})
+	}
+	a.handle(messages.Ticked{})
+}
+
+// late is how long a tick is overdue.
+func (a *Actor) late() time.Duration {
+	if a.ticked.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(a.ticked)-tickEvery)
+}
+
+// mind finds out, before anything else is handled, that the process stood still.
+func (a *Actor) mind() {
+	late := a.late()
+	if late > stallAfter {
+		a.Metrics.stalls.Inc()
+		a.report.stalled(late)
+	}
+	a.excuse(late)
+}
+
+// excuse tells the machine when nobody was here for too long, whatever for.
+func (a *Actor) excuse(late time.Duration) {
+	if late > stallAfter {
+		a.ticked = time.Now()
+		a.handle(messages.Stalled{For: late})
 	}
 }
 
 // handle makes one step. State is stored before Desired, so that an actor that
 // acts on a wish finds a State at least as new.
 func (a *Actor) handle(ev messages.Event) {
-	a.machine = a.step(a.machine, time.Now(), ev)
-	s := a.machine.State()
-	a.state.Store(s)
-	if a.desired.Get() != s.Desired {
-		a.desired.Store(s.Desired)
+	began := time.Now()
+	before := a.Machine.State()
+	a.Machine = a.step(a.Machine, began, ev)
+	s := a.Machine.State()
+	a.State.Store(s)
+	if a.Desired.Get() != s.Desired {
+		a.Desired.Store(s.Desired)
 	}
-	a.report.changes(a.machine)
+	a.Journal.enter(began, ev, before, s)
+	a.report.changes(a.Machine)
+	a.Metrics.stepped(ev.Kind(), began, time.Now())
 }

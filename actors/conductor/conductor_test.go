@@ -6,10 +6,12 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/thejerf/suture/v4"
 	"go.uber.org/goleak"
@@ -27,8 +29,22 @@ type stage struct {
 	mailbox *messages.Mailbox[messages.Event]
 	desired *messages.Latest[messages.Desired]
 	state   *messages.Latest[messages.State]
+	edge    atomic.Pointer[messages.EdgeStatus]
+	frozen  atomic.Int64 // nanoseconds that the next step takes
+	metrics *prometheus.Registry
 	log     logBuffer
 	panics  int
+}
+
+var limits = lifecycle.Limits{
+	ConnectTimeout: 60 * time.Second,
+	DrainTimeout:   5 * time.Second,
+	StaleAfter:     6 * time.Second,
+	DrainGrace:     3 * time.Second,
+	Patience:       4 * time.Second,
+	Steady:         3 * time.Second,
+	LostIdle:       time.Minute,
+	Lost:           5 * time.Minute,
 }
 
 // poison makes the machine of a stage panic.
@@ -62,15 +78,17 @@ func play(t *testing.T, act func(*stage)) {
 			mailbox: messages.NewMailbox[messages.Event](8),
 			desired: messages.NewLatest(messages.Desired{}),
 			state:   messages.NewLatest(messages.State{}),
+			metrics: prometheus.NewRegistry(),
 		}
-		machine := lifecycle.New(time.Now(), lifecycle.Limits{
-			ConnectTimeout: 60 * time.Second,
-			DrainTimeout:   5 * time.Second,
-			StaleAfter:     6 * time.Second,
-			DrainGrace:     3 * time.Second,
+		s.edge.Store(&messages.EdgeStatus{})
+		machine := lifecycle.New(time.Now(), limits)
+		s.actor = New(Options{
+			Mailbox: s.mailbox, Desired: s.desired, State: s.state, Machine: machine, Hostname: "proxy",
+			Edge:    func() messages.EdgeStatus { return *s.edge.Load() },
+			Journal: NewJournal(), Metrics: NewMetrics(s.metrics, s.mailbox), Log: zerolog.New(&s.log),
 		})
-		s.actor = New(s.mailbox.Messages(), s.desired, s.state, machine, zerolog.New(&s.log), Options{Hostname: "proxy"})
 		s.actor.step = func(m lifecycle.Machine, now time.Time, ev messages.Event) lifecycle.Machine {
+			time.Sleep(time.Duration(s.frozen.Swap(0)))
 			if ev == poison {
 				panic("poison")
 			}
@@ -193,7 +211,7 @@ func TestTicksDriveDeadlines(t *testing.T) {
 		code   int
 	}{
 		{"a tailnet that never comes", []messages.Event{on}, messages.ConnectingTailnet, time.Minute, 1},
-		{"a drain that never reports", []messages.Event{off, ready, sigterm}, messages.Draining, 8 * time.Second, 0},
+		{"a drain that never reports", []messages.Event{off, ready, sigterm}, messages.Draining, 8 * time.Second, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			play(t, func(s *stage) {
@@ -256,8 +274,12 @@ func TestPoisonIsLostAlone(t *testing.T) {
 }
 
 func TestServeReturnsTheContextsError(t *testing.T) {
-	a := New(nil, messages.NewLatest(messages.Desired{}), messages.NewLatest(messages.State{}),
-		lifecycle.New(time.Now(), lifecycle.Limits{}), zerolog.Nop(), Options{})
+	mailbox := messages.NewMailbox[messages.Event](1)
+	a := New(Options{
+		Mailbox: mailbox, Desired: messages.NewLatest(messages.Desired{}), State: messages.NewLatest(messages.State{}),
+		Machine: lifecycle.New(time.Now(), lifecycle.Limits{}), Edge: func() messages.EdgeStatus { return messages.EdgeStatus{} },
+		Journal: NewJournal(), Metrics: NewMetrics(prometheus.NewRegistry(), mailbox), Log: zerolog.Nop(),
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := a.Serve(ctx); !errors.Is(err, context.Canceled) {

@@ -17,6 +17,8 @@ const (
 	eventTailnet   = "tailnet"
 	eventWaiting   = "tailnet_waiting"
 	eventHostname  = "tailnet_hostname_differs"
+	eventEdge      = "edge"
+	eventStalled   = "process_stalled"
 )
 
 // The names of the fields.
@@ -35,8 +37,10 @@ const (
 	fieldExpected  = "expected"
 	fieldUnlogged  = "changes_unlogged"
 	fieldRemedy    = "remedy"
-	fieldWaited    = "waited"
-	fieldBudget    = "budget"
+	fieldTrouble   = "trouble"
+	fieldStalledMS = "stalled_ms"
+	fieldWaitedMS  = "waited_ms"
+	fieldBudgetMS  = "budget_ms"
 )
 
 // firstReport is when a wait for the tailnet is reported first; each next
@@ -74,6 +78,9 @@ func (r *reporter) changes(m lifecycle.Machine) {
 		r.tailnet(is.Tailnet)
 	}
 	r.name(is.Tailnet.Hostname)
+	if is.Trouble != was.Trouble {
+		r.edge(is)
+	}
 	if is.Phase != was.Phase {
 		r.phase(was, is, m.Trigger())
 		r.reportAt = firstReport
@@ -120,6 +127,23 @@ func (r *reporter) tailnet(t messages.TailnetStatus) {
 	r.told, r.unlogged = t, 0
 }
 
+// edge tells what is wrong with our own port, or that nothing is any more.
+func (r *reporter) edge(is messages.State) {
+	if is.Trouble == messages.TroubleNone {
+		r.log.Info().Str(fieldEvent, eventEdge).Str(fieldTrouble, "").Msg("the proxy port has no trouble any more")
+		return
+	}
+	r.log.Error().Str(fieldEvent, eventEdge).Str(fieldTrouble, string(is.Trouble)).
+		Str(fieldDetail, is.TroubleDetail).Str(fieldRemedy, is.Trouble.Remedy()).
+		Msg("the proxy port does not serve: " + is.Trouble.Meaning())
+}
+
+// stalled tells that we stood still ourselves.
+func (r *reporter) stalled(late time.Duration) {
+	r.log.Warn().Str(fieldEvent, eventStalled).Int64(fieldStalledMS, late.Milliseconds()).
+		Msg("the process stood still, or got no time: nobody else is to blame for what was not seen meanwhile")
+}
+
 // waiting reports at 1, 2, 4, 8 … seconds, and whenever the reason changes.
 func (r *reporter) waiting(is messages.State, budget time.Duration) {
 	waited := is.TickedAt.Sub(is.Since)
@@ -133,7 +157,7 @@ func (r *reporter) waiting(is messages.State, budget time.Duration) {
 	r.log.Info().Str(fieldEvent, eventWaiting).
 		Str(fieldReason, string(is.Tailnet.Reason)).Str(fieldDetail, is.Tailnet.Detail).
 		Str(fieldRemedy, is.Tailnet.Reason.Remedy()).
-		Stringer(fieldWaited, waited.Round(time.Millisecond)).Stringer(fieldBudget, budget).
+		Int64(fieldWaitedMS, waited.Milliseconds()).Int64(fieldBudgetMS, budget.Milliseconds()).
 		Msg("waiting for the tailnet")
 }
 

@@ -64,14 +64,14 @@ func TestWaitingLines(t *testing.T) {
 		}
 		var got []string
 		for _, l := range s.lines(eventWaiting) {
-			got = append(got, fmt.Sprint(l[fieldWaited], " ", l[fieldReason]))
-			if l[fieldBudget] != "1m0s" || l[fieldRemedy] != messages.Reason(l[fieldReason].(string)).Remedy() || l[fieldDetail] == "" {
+			got = append(got, fmt.Sprint(l[fieldWaitedMS], " ", l[fieldReason]))
+			if l[fieldBudgetMS] != 60000.0 || l[fieldRemedy] != messages.Reason(l[fieldReason].(string)).Remedy() || l[fieldDetail] == "" {
 				t.Errorf("a waiting line lacks budget, remedy or detail: %v", l)
 			}
 		}
 		want := []string{
-			"0s socket_absent", "250ms needs_login",
-			"1s needs_login", "2s needs_login", "4s needs_login", "8s needs_login", "16s needs_login", "32s needs_login",
+			"0 socket_absent", "250 needs_login",
+			"1000 needs_login", "2000 needs_login", "4000 needs_login", "8000 needs_login", "16000 needs_login", "32000 needs_login",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("reported %q, want %q", got, want)

@@ -1,7 +1,8 @@
-// Package drain ends the service's work in order: it closes the gate to new
-// requests, waits for those in flight, and ends what is left at the deadline.
+// Package drain watches over the end of the service's work: it tells how the
+// requests in flight finish and reports when none is left.
 //
-// It never ends a stream before the deadline that the lifecycle set.
+// It closes nothing and ends nothing. The door follows the wishes by itself, so
+// that a drain goes on whatever becomes of this actor.
 package drain
 
 import (
@@ -23,23 +24,22 @@ type Desire interface {
 	Await(ctx context.Context, holds func(messages.Desired) bool) (messages.Desired, error)
 }
 
-// Streams are the requests in flight behind their gate. Every method may be
-// called again after a restart.
+// Streams are the requests in flight behind their gate.
 type Streams interface {
-	// Close refuses new requests from now on.
-	Close()
-	// End ends all that is in flight.
-	End()
 	// Idle closes when the gate is closed and nothing is in flight.
 	Idle() <-chan struct{}
 	// Load counts what is in flight and gives the age of the oldest.
 	Load() (active int, oldest time.Duration)
+	// Cut counts the requests that were ended so far, in whatever life of the
+	// actor.
+	Cut() int
 }
 
 const (
 	// reportEvery is the time between two progress lines of a long drain.
 	reportEvery = 10 * time.Second
-	// FlushTime is how long streams that were ended may take to say goodbye.
+	// FlushTime is how long after the deadline the actor waits for requests that
+	// were ended to leave, before it reports without them.
 	FlushTime = 2 * time.Second
 )
 
@@ -59,20 +59,18 @@ func New(facts Sender, want Desire, streams Streams, log zerolog.Logger) *Actor 
 // String names the service in logs and metrics.
 func (a *Actor) String() string { return "drain" }
 
-// Serve waits until a drain is desired, does it, reports it, and then waits
-// for ctx to end.
+// Serve waits until a drain is desired, follows it to its end, reports that, and
+// then waits for ctx to end.
 func (a *Actor) Serve(ctx context.Context) error {
 	want, err := a.want.Await(ctx, func(d messages.Desired) bool { return d.Drain })
 	if err != nil {
 		return err
 	}
-	by := want.DrainBy
-	a.streams.Close()
-	a.say("started").Time("deadline", by).Msg("draining: new requests are refused")
-	cut, err := a.drain(ctx, by)
-	if err != nil {
+	a.say("started").Time("deadline", want.DrainBy).Msg("draining: the door is closed")
+	if err := a.drain(ctx, want.DrainBy); err != nil {
 		return err
 	}
+	cut := a.streams.Cut()
 	a.say("finished").Int("cut", cut).Msg("drain finished")
 	if err := a.facts.Send(ctx, messages.DrainFinished{Cut: cut}); err != nil {
 		return err
@@ -81,8 +79,8 @@ func (a *Actor) Serve(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// drain waits for the streams and returns how many the deadline ended.
-func (a *Actor) drain(ctx context.Context, by time.Time) (cut int, err error) {
+// drain waits until nothing is in flight, or what is left does not leave.
+func (a *Actor) drain(ctx context.Context, by time.Time) error {
 	deadline := time.NewTimer(time.Until(by))
 	defer deadline.Stop()
 	progress := time.NewTicker(reportEvery)
@@ -90,39 +88,33 @@ func (a *Actor) drain(ctx context.Context, by time.Time) (cut int, err error) {
 	for {
 		select {
 		case <-a.streams.Idle():
-			return 0, nil
+			return nil
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return ctx.Err()
 		case <-progress.C:
-			a.say("waiting").Dur("left_ms", time.Until(by)).Msg("draining: waiting for streams to finish")
+			a.say("waiting").Int64("left_ms", time.Until(by).Milliseconds()).Msg("draining: waiting for streams to finish")
 		case <-deadline.C:
-			return a.cut(ctx)
+			return a.flush(ctx)
 		}
 	}
 }
 
-// cut ends what is left and gives it the time to tell its clients.
-func (a *Actor) cut(ctx context.Context) (int, error) {
-	left, _ := a.streams.Load()
-	if left == 0 { // the last one finished together with the deadline
-		return 0, nil
-	}
-	a.say("deadline").Msg("drain deadline: ending the streams that are left")
-	a.streams.End()
-	flush := time.NewTimer(FlushTime)
-	defer flush.Stop()
+// flush waits for the requests that the deadline ends.
+func (a *Actor) flush(ctx context.Context) error {
+	patience := time.NewTimer(FlushTime)
+	defer patience.Stop()
 	select {
 	case <-a.streams.Idle():
-	case <-flush.C:
-		a.say("stuck").Msg("streams did not end in time; their connections will be cut")
+	case <-patience.C:
+		a.say("stuck").Msg("streams did not end in time; their connections are cut")
 	case <-ctx.Done():
-		return left, ctx.Err()
+		return ctx.Err()
 	}
-	return left, nil
+	return nil
 }
 
 func (a *Actor) say(stage string) *zerolog.Event {
 	active, oldest := a.streams.Load()
 	return a.log.Info().Str("event", "drain").Str("stage", stage).
-		Int("streams", active).Float64("oldest_s", oldest.Seconds())
+		Int("streams", active).Int64("oldest_ms", oldest.Milliseconds())
 }

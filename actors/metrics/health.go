@@ -20,32 +20,42 @@ type Health struct {
 	IP       string `json:"tailnet_ip,omitempty"`
 	// Reason says why the tailnet is not connected, Detail in tailscaled's own
 	// words; Since is when it was last gained or lost.
-	Reason    messages.Reason       `json:"tailnet_reason,omitempty"`
-	Detail    string                `json:"tailnet_detail,omitempty"`
-	Since     *time.Time            `json:"tailnet_since,omitempty"`
-	Impaired  []messages.Impairment `json:"tailnet_impaired,omitempty"`
-	Uptime    int64                 `json:"uptime_seconds"`
-	Served    uint64                `json:"requests_served"`
-	ErrorsAll uint64                `json:"errors_total"`
+	Reason   messages.Reason       `json:"tailnet_reason,omitempty"`
+	Detail   string                `json:"tailnet_detail,omitempty"`
+	Since    *time.Time            `json:"tailnet_since,omitempty"`
+	Impaired []messages.Impairment `json:"tailnet_impaired,omitempty"`
+	// Trouble is what is wrong with ourselves, with more words for a person and
+	// since when.
+	Trouble       messages.Trouble `json:"trouble,omitempty"`
+	TroubleDetail string           `json:"trouble_detail,omitempty"`
+	TroubleSince  *time.Time       `json:"trouble_since,omitempty"`
+	// StalledAt is when the process last came back from standing still, and
+	// StalledMS for how long it had, in milliseconds.
+	StalledAt *time.Time `json:"stalled_at,omitempty"`
+	StalledMS int64      `json:"stalled_ms,omitempty"`
+	Uptime    int64      `json:"uptime_seconds"`
+	Served    uint64     `json:"requests_served"`
+	ErrorsAll uint64     `json:"errors_total"`
 }
 
 // healthOf computes health from the newest state. A conductor that has fallen
-// silent makes everything it ever said worthless.
+// silent makes everything it ever said worthless; that is our fault, and
+// nothing is said of the tailnet then.
 func healthOf(s messages.State, now time.Time) Health {
 	h := Health{
 		Status: "degraded", State: string(s.Phase), Tailnet: string(messages.LinkNotConnected),
-		Hostname: s.Tailnet.Hostname, IP: s.Tailnet.IP,
+		Hostname: s.Tailnet.Hostname, IP: s.Tailnet.IP, Since: moment(s.TailnetSince),
 		Reason: s.Tailnet.Reason, Detail: s.Tailnet.Detail, Impaired: s.Tailnet.Impaired,
+		Trouble: s.Trouble, TroubleDetail: s.TroubleDetail, TroubleSince: moment(s.TroubleSince),
+		StalledAt: moment(s.StalledAt), StalledMS: s.StalledFor.Milliseconds(),
 	}
-	if !s.TailnetSince.IsZero() {
-		since := s.TailnetSince.UTC()
-		h.Since = &since
-	}
-	switch {
-	case now.Sub(s.TickedAt) >= StuckAfter:
-		h.Reason, h.Detail, h.Impaired = messages.ReasonStale, "the conductor is stuck; nothing is known", nil
+	if now.Sub(s.TickedAt) >= StuckAfter {
+		h.Tailnet, h.Reason, h.Detail, h.Impaired = tailnetUnknown, messages.ReasonNone, "", nil
+		h.Trouble, h.TroubleDetail, h.TroubleSince = messages.TroubleConductorStuck,
+			messages.TroubleConductorStuck.Meaning()+"; nothing else is known", moment(s.TickedAt)
 		return h
-	case s.Tailnet.Link == messages.LinkConnected, s.Tailnet.Link == messages.LinkDisabled:
+	}
+	if s.Tailnet.Link == messages.LinkConnected || s.Tailnet.Link == messages.LinkDisabled {
 		h.Tailnet = string(s.Tailnet.Link)
 	}
 	switch {
@@ -55,6 +65,18 @@ func healthOf(s messages.State, now time.Time) Health {
 		h.Status = "healthy"
 	}
 	return h
+}
+
+// tailnetUnknown is what health says of the tailnet while nobody here can tell.
+const tailnetUnknown = "unknown"
+
+// moment is nil for a time that never was.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
 }
 
 func (p *Pages) health(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +103,11 @@ func (p *Pages) livez(w http.ResponseWriter, _ *http.Request) {
 func (p *Pages) readyz(w http.ResponseWriter, _ *http.Request) {
 	s := p.State()
 	if !s.Desired.Ready || time.Since(s.TickedAt) >= StuckAfter {
-		writeText(w, http.StatusServiceUnavailable, "not ready: "+string(s.Phase)+"\n")
+		why := string(s.Phase)
+		if t := healthOf(s, time.Now()).Trouble; t != messages.TroubleNone {
+			why += ", " + string(t)
+		}
+		writeText(w, http.StatusServiceUnavailable, "not ready: "+why+"\n")
 		return
 	}
 	writeText(w, http.StatusOK, "ready\n")

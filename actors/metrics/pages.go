@@ -21,6 +21,7 @@ type Pages struct {
 	State    func() messages.State
 	Totals   func() (served, failed uint64)
 	Tree     func() any // the supervisor's accounts, as JSON shows them
+	Events   func() any // the journal, as JSON shows it
 	Feed     *status.Feed
 	Started  time.Time
 	Gatherer prometheus.Gatherer
@@ -50,7 +51,7 @@ func (p *Pages) Mux() http.Handler {
 		"/debug/status":  p.json(func() any { return p.Feed.Snapshot() }),
 		"/debug/tree":    p.json(p.Tree),
 		"/debug/streams": p.json(func() any { return p.Feed.Snapshot().Streams }),
-		"/debug/events":  p.json(func() any { return p.Feed.Snapshot().Journal }),
+		"/debug/events":  p.json(p.Events),
 	} {
 		mux.Handle(path, readOnly(page))
 	}

@@ -25,6 +25,7 @@ func pages(s *messages.State) *Pages {
 	return &Pages{
 		State:  func() messages.State { return *s },
 		Totals: func() (uint64, uint64) { return 12, 3 },
+		Events: func() any { return []string{} },
 		Tree:   func() any { return []string{"control", "<script>tree"} },
 		Feed: status.NewFeed(status.Sources{
 			Service:  status.Service{Name: "anthropic-oauth-proxy", Instance: "pod-0", Version: "1.2.3<script>"},
@@ -91,10 +92,10 @@ func TestHealthForEveryPhaseAndLink(t *testing.T) {
 		{messages.Running, impaired, 0, 200, "healthy", "connected", "", 200, 200},
 		{messages.Running, off, 0, 200, "healthy", "disabled", "", 200, 200},
 		{messages.Running, up, StuckAfter - time.Second, 200, "healthy", "connected", "", 200, 200},
-		{messages.Running, up, StuckAfter, 503, "degraded", "not_connected", messages.ReasonStale, 503, 503},
-		{messages.Running, off, StuckAfter, 503, "degraded", "not_connected", messages.ReasonStale, 503, 503},
+		{messages.Running, up, StuckAfter, 503, "degraded", "unknown", "", 503, 503},
+		{messages.Running, off, StuckAfter, 503, "degraded", "unknown", "", 503, 503},
 		{messages.Degraded, login, 0, 503, "degraded", "not_connected", messages.ReasonNeedsLogin, 503, 200},
-		{messages.Degraded, login, StuckAfter, 503, "degraded", "not_connected", messages.ReasonStale, 503, 503},
+		{messages.Degraded, login, StuckAfter, 503, "degraded", "unknown", "", 503, 503},
 		{messages.Draining, up, 0, 503, "draining", "connected", "", 503, 200},
 		{messages.Draining, login, 0, 503, "draining", "not_connected", messages.ReasonNeedsLogin, 503, 200},
 		{messages.Stopped, up, 0, 503, "draining", "connected", "", 503, 200},
@@ -115,6 +116,9 @@ func TestHealthForEveryPhaseAndLink(t *testing.T) {
 			}
 			if got.State != string(tc.phase) || got.Uptime != 3600 || got.Served != 12 || got.ErrorsAll != 3 || got.Since == nil {
 				t.Errorf("/health tells %s", w.Body)
+			}
+			if stuck := tc.silent >= StuckAfter; stuck != (got.Trouble == messages.TroubleConductorStuck) || stuck != (got.TroubleDetail != "") {
+				t.Errorf("after %v of silence the trouble is %q: %q", tc.silent, got.Trouble, got.TroubleDetail)
 			}
 			if got.Hostname != tc.tailnet.Hostname || got.IP != tc.tailnet.IP {
 				t.Errorf("/health names %q at %q, want %q at %q", got.Hostname, got.IP, tc.tailnet.Hostname, tc.tailnet.IP)
@@ -210,6 +214,34 @@ func TestStatusPageEscapes(t *testing.T) {
 	for _, text := range []string{"&lt;b&gt;log in&lt;/b&gt;", "needs_login", "of 9, 5 waiting", "1.2.3&lt;script&gt;", "&lt;script&gt;alert(1)"} {
 		if !strings.Contains(page, text) {
 			t.Errorf("the page lacks %q:\n%s", text, page)
+		}
+	}
+}
+
+// What is wrong with us is told as plainly as what is wrong with the tailnet.
+func TestHealthTellsOfOurselves(t *testing.T) {
+	for _, trouble := range messages.Troubles {
+		s := state(messages.Degraded, up)
+		s.Trouble, s.TroubleDetail, s.TroubleSince = trouble, "listener: panic: boom", s.TickedAt.Add(-time.Minute)
+		s.StalledAt, s.StalledFor = s.TickedAt.Add(-time.Hour), 9*time.Second
+		h := pages(&s).Mux()
+		w := ask(h, http.MethodGet, "/health")
+		var got Health
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if w.Code != 503 || got.Status != "degraded" || got.Tailnet != "connected" || got.Trouble != trouble ||
+			got.TroubleDetail != "listener: panic: boom" || got.TroubleSince == nil || !got.TroubleSince.Equal(s.TroubleSince) {
+			t.Errorf("%s: %d %s", trouble, w.Code, w.Body)
+		}
+		if got.StalledAt == nil || !got.StalledAt.Equal(s.StalledAt) || got.StalledMS != 9000 {
+			t.Errorf("%s: the stall is told as %v, %d ms", trouble, got.StalledAt, got.StalledMS)
+		}
+		if w := ask(h, http.MethodGet, "/readyz"); w.Code != 503 || w.Body.String() != "not ready: degraded, "+string(trouble)+"\n" {
+			t.Errorf("%s: /readyz is %d %q", trouble, w.Code, w.Body)
+		}
+		if w := ask(h, http.MethodGet, "/livez"); w.Code != 200 {
+			t.Errorf("%s: /livez is %d: a restart is ours to decide", trouble, w.Code)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -9,60 +10,73 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
-	"time"
+
+	"github.com/rs/zerolog"
 )
 
+// service is what a relay asks, as a test plays it.
+type service struct {
+	answer  func(ctx context.Context) error
+	asked   []string
+	givenUp []string
+}
+
+func (s *service) Shutdown(ctx context.Context, cause string) error {
+	s.asked = append(s.asked, "shutdown: "+cause)
+	return s.answer(ctx)
+}
+
+func (s *service) Interrupt(ctx context.Context, cause string) error {
+	s.asked = append(s.asked, "interrupt: "+cause)
+	return s.answer(ctx)
+}
+
+func (s *service) GiveUp(reason string) { s.givenUp = append(s.givenUp, reason) }
+
 func TestRelay(t *testing.T) {
-	taken := func(context.Context, string) error { return nil }
-	refused := func(context.Context, string) error { return errors.New("no") }
-	stuck := func(ctx context.Context, _ string) error { <-ctx.Done(); return context.Cause(ctx) }
+	shown := func(context.Context) error { return nil }
+	deaf := func(context.Context) error { return errors.New("the service does not react") }
+	waits := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
 	for _, tc := range []struct {
 		name    string
 		signals []os.Signal
-		request func(context.Context, string) error
-		heard   []string
-		end     string // why the run was ended; empty: it was not
-		within  time.Duration
+		answer  func(context.Context) error
+		asked   []string
+		givenUp []string
+		ignored int // lines that tell of it
 	}{
-		{"none", nil, taken, nil, "", 0},
-		{"one drains", []os.Signal{syscall.SIGTERM}, taken, []string{"terminated"}, "", 0},
-		{"two stop the drain", []os.Signal{syscall.SIGTERM, syscall.SIGINT}, taken, []string{"terminated", "interrupt"}, "", 0},
-		{"three do not ask", []os.Signal{syscall.SIGTERM, syscall.SIGTERM, syscall.SIGINT}, taken, []string{"terminated", "terminated"}, "interrupt: the service does not react", 0},
-		{"a refusal", []os.Signal{syscall.SIGTERM}, refused, []string{"terminated"}, "terminated: the service does not react", 0},
-		{"a full mailbox", []os.Signal{syscall.SIGTERM}, stuck, []string{"terminated"}, "terminated: the service does not react", deliveryPatience},
+		{"none", nil, shown, nil, nil, 0},
+		{"SIGTERM drains", []os.Signal{syscall.SIGTERM}, shown, []string{"shutdown: terminated"}, nil, 0},
+		{"SIGINT interrupts", []os.Signal{syscall.SIGINT}, shown, []string{"interrupt: interrupt"}, nil, 0},
+		{"many are each asked for", []os.Signal{syscall.SIGTERM, syscall.SIGTERM, syscall.SIGINT, syscall.SIGTERM}, shown,
+			[]string{"shutdown: terminated", "shutdown: terminated", "interrupt: interrupt", "shutdown: terminated"}, nil, 0},
+		{"others are survived, and told of once", []os.Signal{syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGTERM}, shown,
+			[]string{"shutdown: terminated"}, nil, 2},
+		{"a deaf service is given up", []os.Signal{syscall.SIGTERM}, deaf, []string{"shutdown: terminated"}, []string{"terminated: the service does not react"}, 0},
+		{"a run that ends is not", []os.Signal{syscall.SIGINT}, waits, []string{"interrupt: interrupt"}, nil, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ctx, end := context.WithCancelCause(t.Context())
-				signals := make(chan os.Signal, 4)
+				ctx, end := context.WithCancel(t.Context())
+				signals := make(chan os.Signal, 8)
 				for _, s := range tc.signals {
 					signals <- s
 				}
-				var heard []string
-				began, done := time.Now(), make(chan struct{})
+				var log bytes.Buffer
+				s := &service{answer: tc.answer}
+				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					relay(ctx, signals, func(ctx context.Context, cause string) error {
-						heard = append(heard, cause)
-						return tc.request(ctx, cause)
-					}, end)
+					newRelay(s, zerolog.New(&log)).run(ctx, signals)
 				}()
 				synctest.Wait()
-				if tc.end == "" {
-					if ctx.Err() != nil {
-						t.Errorf("the run was ended: %v", context.Cause(ctx))
-					}
-					end(nil) // the service has ended by itself
-				}
+				end()
 				<-done
-				if why := context.Cause(ctx).Error(); tc.end != "" && !strings.HasPrefix(why, tc.end) {
-					t.Errorf("ended because %q, want %q", why, tc.end)
+				if !slices.Equal(s.asked, tc.asked) || !slices.Equal(s.givenUp, tc.givenUp) {
+					t.Errorf("asked %q and gave up %q, want %q and %q", s.asked, s.givenUp, tc.asked, tc.givenUp)
 				}
-				if took := time.Since(began); took != tc.within {
-					t.Errorf("it took %v, want %v", took, tc.within)
-				}
-				if !slices.Equal(heard, tc.heard) {
-					t.Errorf("requested %q, want %q", heard, tc.heard)
+				if n := strings.Count(log.String(), `"event":"signal_ignored"`); n != tc.ignored {
+					t.Errorf("%d lines about ignored signals, want %d: %s", n, tc.ignored, &log)
 				}
 			})
 		})

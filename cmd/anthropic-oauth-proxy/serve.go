@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -13,12 +16,16 @@ import (
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/messages"
 	"anthropic-oauth-proxy/supervisor"
 )
 
 func serve(c config.Config, stdout, stderr io.Writer) int {
-	// A reader of stdout that leaves must not end a process that serves.
-	signal.Ignore(syscall.SIGPIPE)
+	// Signals are caught before anything runs, so that none can kill a process
+	// that has begun to serve: not even a reader of stdout that leaves.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
+	defer signal.Stop(signals)
 	lines := telemetry.NewLines(stdout)
 	defer lines.Close() // nobody is left to hear that it failed
 	log := telemetry.NewLogger(lines, c.LogLevel)
@@ -28,65 +35,67 @@ func serve(c config.Config, stdout, stderr io.Writer) int {
 	for _, w := range c.Warnings {
 		log.Warn().Str("event", "config_warning").Msg(w)
 	}
-	// Signals are caught before anything runs, so that none can kill a process
-	// that has begun to serve.
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
-
-	system, err := supervisor.Build(c, supervisor.Options{Version: version, Log: log, Collectors: []prometheus.Collector{lines}})
+	last := lastWords{stderr: stderr}
+	defer last.stop()
+	system, err := supervisor.Build(c, supervisor.Options{
+		Version: version, Log: log, LastWords: last.say, Collectors: []prometheus.Collector{lines},
+	})
 	if err != nil {
 		log.Error().Str("event", "exit").Int("code", exitFailed).Msg(err.Error())
 		telemetry.Say(stderr, fmt.Sprintf("anthropic-oauth-proxy: %v\n", err))
 		return exitFailed
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	relayed := make(chan struct{})
 	go func() {
 		defer close(relayed)
-		relay(ctx, signals, system.Shutdown, cancel)
+		newRelay(system, log).run(ctx, signals)
 	}()
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
 		notify(ctx, log, system.Await)
 	}()
-	exit := system.Run(ctx)
-	cancel(nil)
+	exit := system.Run(context.Background())
+	cancel()
 	<-relayed
 	<-told
 	if exit.Code != exitOK {
-		telemetry.Say(stderr, fmt.Sprintf("anthropic-oauth-proxy: %s\n", exit.Message))
+		telemetry.Say(stderr, fmt.Sprintf("%santhropic-oauth-proxy: %s\n", journalText(system.Journal()), exit.Message))
 	}
 	return exit.Code
 }
 
-const (
-	// askable is how many signals are requests: to drain, and to stop draining.
-	askable = 2
-	// deliveryPatience is above any pause between two lives of the conductor.
-	deliveryPatience = 5 * time.Second
-)
+// lastWords writes why the process cannot go on and what every goroutine was
+// doing. Should the way down or stderr itself hang, the process ends all the
+// same, unless stop was called.
+type lastWords struct {
+	stderr io.Writer
+	mu     sync.Mutex
+	end    *time.Timer
+}
 
-// relay turns signals into requests for the end until ctx ends. A signal too
-// many, or one that the service does not take, ends the run itself: whoever
-// sends it must not need a kill -9.
-func relay(ctx context.Context, signals <-chan os.Signal, request func(ctx context.Context, cause string) error, end context.CancelCauseFunc) {
-	for heard := 1; ; heard++ {
-		select {
-		case s := <-signals:
-			if heard > askable || deliver(ctx, s, request) != nil {
-				end(fmt.Errorf("%s: the service does not react to signals", s))
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
+func (l *lastWords) say(reason string, goroutines []byte) {
+	l.mu.Lock()
+	l.end = time.AfterFunc(supervisor.Takedown+time.Second, func() { os.Exit(exitFailed) })
+	l.mu.Unlock()
+	telemetry.Say(l.stderr, fmt.Sprintf("%s\nanthropic-oauth-proxy: %s\n", goroutines, reason))
+}
+
+func (l *lastWords) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.end != nil {
+		l.end.Stop()
 	}
 }
 
-func deliver(ctx context.Context, s os.Signal, request func(ctx context.Context, cause string) error) error {
-	ctx, cancel := context.WithTimeout(ctx, deliveryPatience)
-	defer cancel()
-	return request(ctx, s.String())
+// journalText is how it came to a bad end, one JSON object a line.
+func journalText(journal []messages.JournalEntry) string {
+	var b strings.Builder
+	lines := json.NewEncoder(&b)
+	for _, e := range journal {
+		_ = lines.Encode(e) // the exit code says what matters
+	}
+	return b.String()
 }

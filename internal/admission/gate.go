@@ -65,7 +65,8 @@ type Ticket struct {
 	gate  *Gate
 	since time.Time
 	end   context.CancelCauseFunc
-	runs  bool // guarded by the gate's mu
+	runs  bool // guarded by the gate's mu, as is ended
+	ended bool
 }
 
 // Arrive makes a request known: a drain waits for it, and end ends it at the
@@ -190,17 +191,23 @@ func (g *Gate) Closed() bool {
 // Idle closes when the gate is closed and the last request has left.
 func (g *Gate) Idle() <-chan struct{} { return g.idle }
 
-// End ends every request that the gate knows with the cause.
-func (g *Gate) End(cause error) {
+// End ends every request that the gate knows with the cause, and counts those
+// that it has ended: one that was ended before does not count again.
+func (g *Gate) End(cause error) (ended int) {
 	g.mu.Lock()
 	tickets := make([]*Ticket, 0, len(g.known))
 	for t := range g.known {
 		tickets = append(tickets, t)
+		if !t.ended {
+			t.ended = true
+			ended++
+		}
 	}
 	g.mu.Unlock()
 	for _, t := range tickets {
 		t.end(cause)
 	}
+	return ended
 }
 
 // Load is a look at the gate.

@@ -48,6 +48,12 @@ func checkWishes(is messages.State, fail func(string)) {
 	if (is.Phase == messages.Running) != d.Ready {
 		fail("ready in running alone")
 	}
+	if d.Ready && is.Trouble != messages.TroubleNone {
+		fail("never ready while our own port does not serve")
+	}
+	if (is.Trouble == messages.TroubleNone) != is.TroubleSince.IsZero() {
+		fail("a trouble has its beginning")
+	}
 	if d.Drain != (is.Phase == messages.Draining) || d.DrainBy.IsZero() == d.Drain {
 		fail("drain, with its deadline, in draining alone")
 	}
@@ -86,7 +92,7 @@ func checkDeadlines(before Machine, now time.Time, ev messages.Event, after Mach
 	was, is := before.State(), after.State()
 	l := before.Limits()
 	if was.Phase == messages.Draining && is.Phase != messages.Stopped {
-		if !now.Before(was.Desired.DrainBy.Add(l.DrainGrace)) {
+		if !now.Before(was.Desired.DrainBy.Add(l.DrainGrace)) && !after.patient(now) {
 			fail("a drain ends by its deadline and grace")
 		}
 		if was.Desired != is.Desired {
@@ -96,11 +102,11 @@ func checkDeadlines(before Machine, now time.Time, ev messages.Event, after Mach
 	if is.Phase == messages.Draining && was.Phase != messages.Draining && !is.Desired.DrainBy.Equal(now.Add(l.DrainTimeout)) {
 		fail("a drain has its whole time")
 	}
-	if is.Phase == messages.ConnectingTailnet && !now.Before(is.Since.Add(l.ConnectTimeout)) {
+	if is.Phase == messages.ConnectingTailnet && !now.Before(is.Since.Add(l.ConnectTimeout)) && !after.patient(now) {
 		fail("connecting ends at its budget")
 	}
 	if was.Phase == messages.ConnectingTailnet && is.Phase == messages.Stopped {
-		_, asked := ev.(messages.ShutdownRequested)
+		asked := ev.Kind() == messages.KindShutdownRequested || ev.Kind() == messages.KindInterrupted
 		if asked != (is.Exit.Code == 0) {
 			fail("a tailnet that never came is exit 1, a request to shut down is exit 0")
 		}
@@ -111,9 +117,17 @@ func checkDeadlines(before Machine, now time.Time, ev messages.Event, after Mach
 	if is.Phase == messages.Stopped && is.Exit.Code == 1 && was.Phase != messages.ConnectingTailnet {
 		_, listener := ev.(messages.ListenerFailed)
 		_, config := ev.(messages.ConfigLoaded) // the machine was told something hopeless before
-		if !listener && !config {
-			fail("once past connecting, only the listener ends the service with 1")
+		own := after.Trigger() == ServiceLost || after.Trigger() == DrainOverdue
+		if !listener && !config && !own {
+			fail("once past connecting, only what is ours ends the service with 1")
 		}
+	}
+	if lost := now.Sub(was.TroubleSince); after.Trigger() == ServiceLost && (was.Trouble == messages.TroubleNone || lost < l.LostIdle) {
+		fail("a service that does not serve is kept for a minute")
+	}
+	if is.Desired.Listen && is.Trouble != messages.TroubleNone && now.Sub(is.TroubleSince) >= l.Lost &&
+		after.edge.Trouble != messages.TroubleNone && !after.patient(now) {
+		fail("a service that does not serve is not kept for ever")
 	}
 }
 
@@ -123,11 +137,14 @@ func checkTailnet(before Machine, now time.Time, ev messages.Event, after Machin
 	if wasUp == isUp && !is.TailnetSince.Equal(was.TailnetSince) || wasUp != isUp && !is.TailnetSince.Equal(now) {
 		fail("tailnet since is when it was gained or lost")
 	}
-	if isUp && now.Sub(is.Tailnet.At) > before.Limits().StaleAfter {
+	if isUp && now.Sub(is.Tailnet.At) > before.Limits().StaleAfter && !after.patient(now) {
 		fail("a stale tailnet is not believed")
 	}
 	e, ok := ev.(messages.TailnetObserved)
 	if !ok || is.Tailnet.Link == messages.LinkDisabled {
+		return
+	}
+	if before.patient(now) && before.ours(e.Status) {
 		return
 	}
 	if fresh := now.Sub(e.Status.At) <= before.Limits().StaleAfter; fresh && !reflect.DeepEqual(is.Tailnet, e.Status) {
@@ -139,7 +156,7 @@ func checkTailnet(before Machine, now time.Time, ev messages.Event, after Machin
 
 // event builds a fact from two bytes; a look at the tailnet is up to 15 s old.
 func event(now time.Time, what, detail byte) messages.Event {
-	switch what % 10 {
+	switch what % 13 {
 	case 0:
 		return messages.ConfigLoaded{TailnetDisabled: detail%4 == 0}
 	case 1, 2:
@@ -154,6 +171,15 @@ func event(now time.Time, what, detail byte) messages.Event {
 		return messages.ShutdownRequested{Cause: "SIGTERM"}
 	case 8:
 		return messages.DrainFinished{Cut: int(detail)}
+	case 10:
+		return messages.Interrupted{Cause: "SIGINT"}
+	case 11:
+		return messages.EdgeObserved{Edge: messages.EdgeStatus{
+			Trouble: append([]messages.Trouble{messages.TroubleNone}, messages.Troubles...)[int(detail>>1)%(1+len(messages.Troubles))],
+			Idle:    detail%2 == 1,
+		}}
+	case 12:
+		return messages.Stalled{For: time.Duration(detail) * time.Second}
 	default:
 		return messages.Ticked{}
 	}
@@ -171,6 +197,10 @@ func FuzzStep(f *testing.F) {
 	f.Add([]byte{0, 1, 4, 1, 0, 4, 3, 10, 4, 5, 0, 4, 1, 0, 4, 7, 0, 4, 8, 0, 4})   // lost while starting
 	f.Add([]byte{0, 1, 0, 1, 0, 0, 5, 0, 0, 9, 0, 0x90, 9, 0, 0x90, 7, 0, 0x80})    // the clock goes back
 	f.Add([]byte{1, 7, 48})                                                         // the first look comes late: not even gained
+	f.Add([]byte{0, 0, 0, 5, 0, 0, 11, 3, 0, 9, 0, 127, 9, 0, 127})                 // a port lost for good
+	f.Add([]byte{0, 0, 0, 5, 0, 0, 11, 2, 0, 9, 0, 9, 11, 0, 4, 9, 0, 8, 9, 0, 8})  // and one that comes back
+	f.Add([]byte{0, 1, 0, 1, 0, 0, 5, 0, 0, 12, 30, 120, 3, 0x03, 0, 9, 0, 15})     // a stall, and a look that timed out
+	f.Add([]byte{0, 0, 0, 5, 0, 0, 10, 0, 0, 7, 0, 4, 10, 0, 4})                    // interrupted, asked, interrupted
 	f.Fuzz(func(t *testing.T, life []byte) {
 		now := epoch
 		m := New(now, testLimits)

@@ -26,6 +26,14 @@ type Limits struct {
 	// DrainFinished before it stops without it. The drain actor ends the streams
 	// at the deadline itself; the grace is its time to do so and to report.
 	DrainGrace time.Duration
+	// Patience is one look's time: how long nothing is doubted after we have
+	// stood still ourselves.
+	Patience time.Duration
+	// Steady is how long the proxy port must serve before its trouble is over.
+	Steady time.Duration
+	// LostIdle is how long the proxy port may not serve while no request is in
+	// flight, Lost how long it may not in any case, before the life ends.
+	LostIdle, Lost time.Duration
 }
 
 // Trigger says what made the machine enter its phase. The set is closed. A fact
@@ -41,10 +49,13 @@ const (
 	TailnetLost       Trigger = "tailnet_lost"
 	TailnetTimedOut   Trigger = "tailnet_timed_out"
 	TailnetHopeless   Trigger = "tailnet_hopeless" // a reason that does not heal by waiting
+	NotServing        Trigger = "not_serving"      // our own port does not answer
+	ServingAgain      Trigger = "serving_again"
+	ServiceLost       Trigger = "service_lost" // it has not served for too long
 	ListenerIsReady   Trigger = Trigger(messages.KindListenerReady)
 	ListenerHasFailed Trigger = Trigger(messages.KindListenerFailed)
 	ShutdownAsked     Trigger = Trigger(messages.KindShutdownRequested)
-	ShutdownInsisted  Trigger = "shutdown_requested_again"
+	Interrupted       Trigger = Trigger(messages.KindInterrupted)
 	Drained           Trigger = "drained"
 	DrainOverdue      Trigger = "drain_overdue"
 )
@@ -62,6 +73,12 @@ type Machine struct {
 	looked time.Time
 	// listening is what the listener said last.
 	listening bool
+	// edge is what was said last of the proxy port; wellSince is when that became
+	// good news while the state still tells of a trouble.
+	edge      messages.EdgeStatus
+	wellSince time.Time
+	// patientUntil is when doubting is allowed again after a stall.
+	patientUntil time.Time
 	// drainBy is set once, on entering Draining.
 	drainBy time.Time
 	// shutdownCause is who asked first for the end, for the exit message.
@@ -143,7 +160,7 @@ func (m Machine) desired() messages.Desired {
 	case messages.Running:
 		return messages.Desired{Listen: true, Ready: true}
 	case messages.Draining:
-		return messages.Desired{Listen: true, Drain: true, DrainBy: m.drainBy}
+		return messages.Desired{Drain: true, DrainBy: m.drainBy}
 	case messages.Stopped:
 		return messages.Desired{Stop: true}
 	default:
@@ -156,12 +173,19 @@ func (m Machine) connected() bool {
 	return m.tailnetOff || m.state.Tailnet.Link == messages.LinkConnected
 }
 
+// patient reports whether a stall of our own is so fresh that nobody else may
+// be doubted for what was not seen meanwhile.
+func (m Machine) patient(now time.Time) bool { return now.Before(m.patientUntil) }
+
 // doubt replaces a status that is too old: whoever watches the tailnet may be
 // dead, and the last good news is no news. Before the first look there is
 // nothing to doubt.
 func (m Machine) doubt(now time.Time) Machine {
 	t := m.state.Tailnet
 	if m.looked.IsZero() || m.tailnetOff || t.Reason == messages.ReasonStale {
+		return m
+	}
+	if m.patient(now) {
 		return m
 	}
 	if m.looked.After(now) { // the clock went back, or the look claims to be from the future

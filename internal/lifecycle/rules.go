@@ -34,7 +34,7 @@ func awaitTailnet(m Machine, now time.Time) Machine {
 	case !t.Reason.HealsByWaiting():
 		return m.stop(now, TailnetHopeless, 1, fmt.Sprintf(
 			"connect to the tailnet: %s, which no waiting heals. %s", account(t), t.Reason.Remedy()))
-	case !now.Before(m.state.Since.Add(m.limits.ConnectTimeout)):
+	case !m.patient(now) && !now.Before(m.state.Since.Add(m.limits.ConnectTimeout)):
 		return m.stop(now, TailnetTimedOut, 1, fmt.Sprintf(
 			"connect to the tailnet: after %v still %s. %s", m.limits.ConnectTimeout, account(t), t.Reason.Remedy()))
 	default:
@@ -46,34 +46,57 @@ func awaitTailnet(m Machine, now time.Time) Machine {
 // the service goes on to serve, as Running would, and is not ready until the
 // tailnet is back.
 func awaitListener(m Machine, now time.Time) Machine {
+	m = m.mindEdge(now)
 	switch {
+	case m.edgeLost(now):
+		return m.stopForEdge(now)
 	case !m.listening:
 		return m
-	case m.connected():
-		return m.enter(messages.Running, now, ListenerIsReady)
-	default:
+	case m.troubled():
+		return m.enter(messages.Degraded, now, NotServing)
+	case !m.connected():
 		return m.enter(messages.Degraded, now, TailnetLost)
+	default:
+		return m.enter(messages.Running, now, ListenerIsReady)
 	}
 }
 
+// mindLoss leaves Running. What is wrong with us is told before what is wrong
+// with the tailnet.
 func mindLoss(m Machine, now time.Time) Machine {
-	if m.connected() {
+	m = m.mindEdge(now)
+	switch {
+	case m.troubled():
+		return m.enter(messages.Degraded, now, NotServing)
+	case !m.connected():
+		return m.enter(messages.Degraded, now, TailnetLost)
+	default:
 		return m
 	}
-	return m.enter(messages.Degraded, now, TailnetLost)
 }
 
+// mindReturn comes back when both our port and the tailnet are well.
 func mindReturn(m Machine, now time.Time) Machine {
-	if !m.connected() {
-		return m
+	why := TailnetConnected
+	if m.troubled() {
+		why = ServingAgain
 	}
-	return m.enter(messages.Running, now, TailnetConnected)
+	m = m.mindEdge(now)
+	switch {
+	case m.edgeLost(now):
+		return m.stopForEdge(now)
+	case m.troubled() || !m.connected():
+		return m
+	default:
+		return m.enter(messages.Running, now, why)
+	}
 }
 
 func mindDeadline(m Machine, now time.Time) Machine {
-	if now.Before(m.drainBy.Add(m.limits.DrainGrace)) {
+	if m.patient(now) || now.Before(m.drainBy.Add(m.limits.DrainGrace)) {
 		return m
 	}
-	return m.stop(now, DrainOverdue, 0, fmt.Sprintf(
-		"shut down (%s): the drain did not report within %v of its deadline.", m.shutdownCause, m.limits.DrainGrace))
+	return m.stop(now, DrainOverdue, 1, fmt.Sprintf(
+		"shut down (%s): the drain did not report within %v of its deadline. Read the log about the service drain.",
+		m.shutdownCause, m.limits.DrainGrace))
 }

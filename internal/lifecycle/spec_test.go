@@ -146,3 +146,15 @@ func TestSpecReasons(t *testing.T) {
 		}
 	}
 }
+
+func TestSpecTroubles(t *testing.T) {
+	rows := specTable(t, "trouble", "means")[1:]
+	if len(rows) != len(messages.Troubles) {
+		t.Fatalf("the spec has %d troubles, messages has %d", len(rows), len(messages.Troubles))
+	}
+	for i, w := range messages.Troubles {
+		if code := []string{string(w), w.Meaning(), w.Remedy()}; !slices.Equal(rows[i], code) {
+			t.Errorf("the spec says\n%q, the code\n%q", rows[i], code)
+		}
+	}
+}

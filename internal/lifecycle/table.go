@@ -36,8 +36,12 @@ var (
 	note         = always("note", noteListening)
 	unnote       = always("unnote", noteNotListening)
 	failListener = on("fail", stopForListener)
-	quit         = on("quit", stopUnserved)
-	drain        = on("drain", startDrain)
+	heed         = on("heed", heedEdge)
+	excuse       = on("excuse", excuseStall)
+	quit         = on("quit", quitAsked)
+	quitAtOnce   = on("quit", quitInterrupted)
+	drain        = on("drain", drainAsked)
+	drainAtOnce  = on("drain", drainInterrupted)
 	insist       = on("insist", cutDrainShort)
 	finish       = on("finish", finishDrain)
 	ignore       = always("ignore", leave) // decided to mean nothing here
@@ -51,37 +55,44 @@ var table = map[messages.Phase]map[messages.Kind]decision{
 	messages.Initializing: {
 		messages.KindConfigLoaded: begin, messages.KindTailnetObserved: observe,
 		messages.KindListenerReady: note, messages.KindListenerFailed: unnote,
-		messages.KindShutdownRequested: quit, messages.KindDrainFinished: ignore, messages.KindTicked: pass,
+		messages.KindShutdownRequested: quit, messages.KindInterrupted: quitAtOnce, messages.KindDrainFinished: ignore,
+		messages.KindEdgeObserved: ignore, messages.KindStalled: excuse, messages.KindTicked: pass,
 	},
 	messages.ConnectingTailnet: {
 		messages.KindConfigLoaded: ignore, messages.KindTailnetObserved: observe,
 		messages.KindListenerReady: note, messages.KindListenerFailed: unnote,
-		messages.KindShutdownRequested: quit, messages.KindDrainFinished: ignore, messages.KindTicked: pass,
+		messages.KindShutdownRequested: quit, messages.KindInterrupted: quitAtOnce, messages.KindDrainFinished: ignore,
+		messages.KindEdgeObserved: ignore, messages.KindStalled: excuse, messages.KindTicked: pass,
 	},
 	messages.Starting: {
 		messages.KindConfigLoaded: ignore, messages.KindTailnetObserved: observe,
 		messages.KindListenerReady: note, messages.KindListenerFailed: failListener,
-		messages.KindShutdownRequested: quit, messages.KindDrainFinished: ignore, messages.KindTicked: pass,
+		messages.KindShutdownRequested: quit, messages.KindInterrupted: quitAtOnce, messages.KindDrainFinished: ignore,
+		messages.KindEdgeObserved: heed, messages.KindStalled: excuse, messages.KindTicked: pass,
 	},
 	messages.Running: {
 		messages.KindConfigLoaded: ignore, messages.KindTailnetObserved: observe,
 		messages.KindListenerReady: note, messages.KindListenerFailed: failListener,
-		messages.KindShutdownRequested: drain, messages.KindDrainFinished: ignore, messages.KindTicked: pass,
+		messages.KindShutdownRequested: drain, messages.KindInterrupted: drainAtOnce, messages.KindDrainFinished: ignore,
+		messages.KindEdgeObserved: heed, messages.KindStalled: excuse, messages.KindTicked: pass,
 	},
 	messages.Degraded: {
 		messages.KindConfigLoaded: ignore, messages.KindTailnetObserved: observe,
 		messages.KindListenerReady: note, messages.KindListenerFailed: failListener,
-		messages.KindShutdownRequested: drain, messages.KindDrainFinished: ignore, messages.KindTicked: pass,
+		messages.KindShutdownRequested: drain, messages.KindInterrupted: drainAtOnce, messages.KindDrainFinished: ignore,
+		messages.KindEdgeObserved: heed, messages.KindStalled: excuse, messages.KindTicked: pass,
 	},
 	messages.Draining: {
 		messages.KindConfigLoaded: ignore, messages.KindTailnetObserved: observe,
 		messages.KindListenerReady: ignore, messages.KindListenerFailed: ignore,
-		messages.KindShutdownRequested: insist, messages.KindDrainFinished: finish, messages.KindTicked: pass,
+		messages.KindShutdownRequested: ignore, messages.KindInterrupted: insist, messages.KindDrainFinished: finish,
+		messages.KindEdgeObserved: ignore, messages.KindStalled: excuse, messages.KindTicked: pass,
 	},
 	messages.Stopped: {
 		messages.KindConfigLoaded: inert, messages.KindTailnetObserved: inert,
 		messages.KindListenerReady: inert, messages.KindListenerFailed: inert,
-		messages.KindShutdownRequested: inert, messages.KindDrainFinished: inert, messages.KindTicked: inert,
+		messages.KindShutdownRequested: inert, messages.KindInterrupted: inert, messages.KindDrainFinished: inert,
+		messages.KindEdgeObserved: inert, messages.KindStalled: inert, messages.KindTicked: inert,
 	},
 }
 
@@ -96,13 +107,33 @@ func beginLife(m Machine, now time.Time, ev messages.ConfigLoaded) Machine {
 }
 
 // observeTailnet only takes the status over; what follows from it is the
-// business of the phase's rule, because silence has the same consequences.
-func observeTailnet(m Machine, _ time.Time, ev messages.TailnetObserved) Machine {
-	if m.tailnetOff {
+// business of the phase's rule, because silence has the same consequences. A
+// look that failed because we stood still while it was out says nothing.
+func observeTailnet(m Machine, now time.Time, ev messages.TailnetObserved) Machine {
+	if m.tailnetOff || m.patient(now) && m.ours(ev.Status) {
 		return m
 	}
 	m.looked = ev.Status.At
 	m.state.Tailnet = ev.Status
+	return m
+}
+
+// ours reports whether a look may have failed by our own stall: it found
+// tailscaled silent where the last one had found it well.
+func (m Machine) ours(s messages.TailnetStatus) bool {
+	silent := s.Reason == messages.ReasonTimeout || s.Reason == messages.ReasonPollFailed
+	return silent && m.state.Tailnet.Link == messages.LinkConnected
+}
+
+// heedEdge only keeps what was said, as observeTailnet does.
+func heedEdge(m Machine, _ time.Time, ev messages.EdgeObserved) Machine {
+	m.edge = ev.Edge
+	return m
+}
+
+func excuseStall(m Machine, now time.Time, ev messages.Stalled) Machine {
+	m.patientUntil = now.Add(m.limits.Patience)
+	m.state.StalledAt, m.state.StalledFor = now, ev.For
 	return m
 }
 
@@ -126,19 +157,37 @@ func stopForListener(m Machine, now time.Time, ev messages.ListenerFailed) Machi
 		ev.Addr, ev.Err))
 }
 
-func stopUnserved(m Machine, now time.Time, ev messages.ShutdownRequested) Machine {
-	return m.stop(now, ShutdownAsked, 0, fmt.Sprintf(
-		"shut down (%s) while %s: no request was accepted yet.", ev.Cause, m.state.Phase))
+func quitAsked(m Machine, now time.Time, ev messages.ShutdownRequested) Machine {
+	return m.stopUnserved(now, ev.Cause)
 }
 
-func startDrain(m Machine, now time.Time, ev messages.ShutdownRequested) Machine {
-	m.shutdownCause = ev.Cause
+func quitInterrupted(m Machine, now time.Time, ev messages.Interrupted) Machine {
+	return m.stopUnserved(now, ev.Cause)
+}
+
+func (m Machine) stopUnserved(now time.Time, cause string) Machine {
+	return m.stop(now, ShutdownAsked, 0, fmt.Sprintf(
+		"shut down (%s) while %s: no request was accepted yet.", cause, m.state.Phase))
+}
+
+func drainAsked(m Machine, now time.Time, ev messages.ShutdownRequested) Machine {
+	return m.startDrain(now, ev.Cause)
+}
+
+func drainInterrupted(m Machine, now time.Time, ev messages.Interrupted) Machine {
+	return m.startDrain(now, ev.Cause)
+}
+
+// startDrain forgets a trouble: a port that is meant to be closed has none.
+func (m Machine) startDrain(now time.Time, cause string) Machine {
+	m = m.forgetTrouble()
+	m.shutdownCause = cause
 	m.drainBy = now.Add(m.limits.DrainTimeout)
 	return m.enter(messages.Draining, now, ShutdownAsked)
 }
 
-func cutDrainShort(m Machine, now time.Time, ev messages.ShutdownRequested) Machine {
-	return m.stop(now, ShutdownInsisted, 0, fmt.Sprintf(
+func cutDrainShort(m Machine, now time.Time, ev messages.Interrupted) Machine {
+	return m.stop(now, Interrupted, 0, fmt.Sprintf(
 		"shut down (%s): the drain was cut short (%s).", m.shutdownCause, ev.Cause))
 }
 

@@ -16,6 +16,10 @@ var testLimits = Limits{
 	DrainTimeout:   5 * time.Second,
 	StaleAfter:     6 * time.Second,
 	DrainGrace:     3 * time.Second,
+	Patience:       4 * time.Second,
+	Steady:         3 * time.Second,
+	LostIdle:       time.Minute,
+	Lost:           5 * time.Minute,
 }
 
 func up(at time.Time) messages.TailnetObserved {
@@ -30,6 +34,10 @@ func down(at time.Time, r messages.Reason) messages.TailnetObserved {
 	}}
 }
 
+var failing = messages.EdgeObserved{Edge: messages.EdgeStatus{
+	Trouble: messages.TroubleListenerFailing, Detail: "listener: panic: boom",
+}}
+
 // samples has one event of every kind.
 var samples = []messages.Event{
 	messages.ConfigLoaded{},
@@ -37,7 +45,10 @@ var samples = []messages.Event{
 	messages.ListenerReady{Addr: "127.0.0.1:8080"},
 	messages.ListenerFailed{Addr: "127.0.0.1:8080", Err: "bind: address already in use"},
 	messages.ShutdownRequested{Cause: "SIGTERM"},
+	messages.Interrupted{Cause: "SIGINT"},
 	messages.DrainFinished{Cut: 2},
+	failing,
+	messages.Stalled{For: 9 * time.Second},
 	messages.Ticked{},
 }
 
@@ -118,8 +129,11 @@ func TestPairs(t *testing.T) {
 		messages.KindTailnetObserved:   {ini, sta, sta, run, run, dra, sto}, // the sample is connected
 		messages.KindListenerReady:     {ini, con, run, run, deg, dra, sto},
 		messages.KindListenerFailed:    {ini, con, sto, sto, sto, dra, sto},
-		messages.KindShutdownRequested: {sto, sto, sto, dra, dra, sto, sto},
+		messages.KindShutdownRequested: {sto, sto, sto, dra, dra, dra, sto},
+		messages.KindInterrupted:       {sto, sto, sto, dra, dra, sto, sto},
 		messages.KindDrainFinished:     {ini, con, sta, run, deg, sto, sto},
+		messages.KindEdgeObserved:      {ini, con, sta, deg, deg, dra, sto}, // the sample does not serve
+		messages.KindStalled:           {ini, con, sta, run, deg, dra, sto},
 		messages.KindTicked:            {ini, con, sta, run, deg, dra, sto},
 	}
 	for i, p := range messages.Phases {
@@ -145,7 +159,7 @@ func TestDesiredByPhase(t *testing.T) {
 		messages.Starting:          {Listen: true},
 		messages.Running:           {Listen: true, Ready: true},
 		messages.Degraded:          {Listen: true},
-		messages.Draining:          {Listen: true, Drain: true, DrainBy: epoch.Add(testLimits.DrainTimeout)},
+		messages.Draining:          {Drain: true, DrainBy: epoch.Add(testLimits.DrainTimeout)},
 		messages.Stopped:           {Stop: true},
 	}
 	for _, p := range messages.Phases {
@@ -185,8 +199,9 @@ func TestExits(t *testing.T) {
 		{"signal while starting", messages.Starting, 0, sigterm, 0, []string{"SIGTERM", "starting"}},
 		{"drained", messages.Draining, 0, messages.DrainFinished{}, 0, []string{"SIGTERM", "every request finished"}},
 		{"drained by force", messages.Draining, 0, messages.DrainFinished{Cut: 3}, 0, []string{"SIGTERM", "ended 3"}},
-		{"second signal", messages.Draining, 0, messages.ShutdownRequested{Cause: "SIGINT"}, 0, []string{"SIGTERM", "SIGINT", "cut short"}},
-		{"drain never reported", messages.Draining, 8 * time.Second, messages.Ticked{}, 0, []string{"SIGTERM", "did not report"}},
+		{"interrupted drain", messages.Draining, 0, messages.Interrupted{Cause: "SIGINT"}, 0, []string{"SIGTERM", "SIGINT", "cut short"}},
+		{"interrupted while starting", messages.Starting, 0, messages.Interrupted{Cause: "SIGINT"}, 0, []string{"SIGINT", "starting"}},
+		{"drain never reported", messages.Draining, 8 * time.Second, messages.Ticked{}, 1, []string{"SIGTERM", "did not report", "service drain"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := in(t, c.from).Step(epoch.Add(c.at), c.event).State()

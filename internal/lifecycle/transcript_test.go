@@ -132,6 +132,15 @@ func parseEvent(now time.Time, w []string) (messages.Event, error) {
 		return messages.ListenerFailed{Addr: word(1), Err: rest(2)}, nil
 	case "shutdown":
 		return messages.ShutdownRequested{Cause: word(1)}, nil
+	case "interrupt":
+		return messages.Interrupted{Cause: word(1)}, nil
+	case "edge":
+		return messages.EdgeObserved{Edge: messages.EdgeStatus{
+			Trouble: messages.Trouble(word(1)), Idle: word(2) == "idle", Detail: rest(3),
+		}}, nil
+	case "stalled":
+		d, err := time.ParseDuration(word(1))
+		return messages.Stalled{For: d}, err
 	case "drained":
 		cut, err := strconv.Atoi(word(1))
 		return messages.DrainFinished{Cut: cut}, err
@@ -164,6 +173,9 @@ func show(m Machine) string {
 	link := strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %v", s.Tailnet.Hostname, s.Tailnet.IP, account(s.Tailnet), s.Tailnet.Impaired)), " ")
 	line := fmt.Sprintf("%s since %s (%s): wants %s; tailnet %s since %s",
 		s.Phase, since(s.Since), m.Trigger(), strings.Join(wants, ", "), strings.TrimSuffix(link, " []"), since(s.TailnetSince))
+	if s.Trouble != messages.TroubleNone {
+		line += fmt.Sprintf("; trouble %s since %s (%s)", s.Trouble, since(s.TroubleSince), s.TroubleDetail)
+	}
 	if s.Phase == messages.Stopped {
 		line += fmt.Sprintf("; exit %d %q", s.Exit.Code, s.Exit.Message)
 	}

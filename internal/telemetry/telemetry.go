@@ -15,8 +15,7 @@ import (
 
 // Metrics is the process's own registry with what tells of the process.
 type Metrics struct {
-	Registry   *prometheus.Registry
-	Supervisor *Supervisor
+	Registry *prometheus.Registry
 }
 
 // New makes the registry.
@@ -28,25 +27,10 @@ func New(version string) *Metrics {
 		Help:        "Always 1; the labels tell what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})).Set(1)
-	return &Metrics{Registry: reg, Supervisor: newSupervisor(reg)}
+	return &Metrics{Registry: reg}
 }
 
 func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	reg.MustRegister(c)
 	return c
-}
-
-// Supervisor is the supervisor tree's share of the metrics.
-type Supervisor struct {
-	Restarts *prometheus.CounterVec // service, reason
-	Backoff  *prometheus.GaugeVec   // supervisor
-}
-
-func newSupervisor(reg prometheus.Registerer) *Supervisor {
-	return &Supervisor{
-		Restarts: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "supervisor_restarts_total",
-			Help: "Times a service ended on its own and was started again."}, []string{"service", "reason"})),
-		Backoff: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "supervisor_backoff",
-			Help: "1 while a supervisor waits before it restarts what keeps failing."}, []string{"supervisor"})),
-	}
 }

@@ -28,14 +28,14 @@ func (s *stage) tree() map[string]ServiceView {
 
 func TestTheTree(t *testing.T) {
 	s := start(t, setting{socket: newDaemon(t, "Running").socket})
-	supervisors := map[string]string{"conductor": "control", "drain": "control", "listener": "edge", "metrics": "admin", "tailnet": "tailnet"}
+	supervisors := map[string]string{"conductor": "control", "drain": "control", "listener": "edge", "metrics": "admin", "port": "admin", "tailnet": "tailnet"}
 	views := s.tree()
 	if len(views) != len(supervisors) {
 		t.Errorf("/debug/tree shows %v", views)
 	}
 	for service, supervisor := range supervisors {
 		v := views[service]
-		if v.Supervisor != supervisor || !v.Up || v.Restarts != 0 || v.LastCause != "" || v.BackingOff {
+		if v.Supervisor != supervisor || !v.Up || v.Incarnation != 1 || v.Restarts != 0 || v.LastMinute != 0 || v.LastCause != "" || len(v.Causes) != 0 || v.BackingOff {
 			t.Errorf("%s is shown as %+v", service, v)
 		}
 		if up := s.metric(`supervisor_service_up{service="` + service + `"}`); up != 1 {
@@ -65,7 +65,7 @@ func TestReasonsOfRestarts(t *testing.T) {
 			}
 			s.eventually(service+" is counted", func() bool { return s.restarts(service, how) == 1 })
 			v := s.tree()[service]
-			if v.LastCause != how || !v.Up && !v.BackingOff {
+			if v.LastCause != how || v.Causes[len(v.Causes)-1].Kind != how || v.Causes[len(v.Causes)-1].Message == "" || !v.Up && !v.BackingOff {
 				t.Errorf("%s after its end by %s: %+v", service, how, v)
 			}
 		}
