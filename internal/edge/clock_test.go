@@ -42,7 +42,7 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 // inMemory runs a test in a bubble of time, with a way to dial a server.
 func inMemory(t *testing.T, h handlerFunc, run func(t *testing.T, dial func() net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := NewStrict(h, Options{}), newPipes()
+		s, p := New(h, Options{}), newPipes()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.ServeListener(ctx, p) }()

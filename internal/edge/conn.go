@@ -14,7 +14,6 @@ import (
 // that may be open.
 type Conn struct {
 	net.Conn
-	heads    rawHeads
 	giveBack func()
 	once     sync.Once
 
@@ -23,8 +22,6 @@ type Conn struct {
 }
 
 func newConn(c net.Conn, giveBack func()) *Conn { return &Conn{Conn: c, giveBack: giveBack} }
-
-func (c *Conn) conn() *Conn { return c }
 
 // Close closes the connection and frees its place. It may be called more than
 // once, from any goroutine.

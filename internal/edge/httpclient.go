@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// overHTTP serves a Handler by net/http's server, over HTTP/1 and HTTP/2.
+// overHTTP serves a Handler by net/http's server: HTTP/2 in the product, and
+// HTTP/1 too in the tests that hold our own server against it.
 type overHTTP struct{ h Handler }
 
 func (a overHTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -50,7 +51,7 @@ func newHTTPClient(w http.ResponseWriter, r *http.Request) *httpClient {
 		Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header,
 		ContentLength: r.ContentLength, Trailer: r.Trailer,
 	}}
-	c.req.Proto, c.req.Refusal = protocolOf(r), refusalOf(r, c.conn)
+	c.req.Proto = protocolOf(r)
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		c.body = &httpBody{c: c}
 		c.req.Body = c.body
@@ -74,21 +75,6 @@ func protocolOf(r *http.Request) Protocol {
 		return HTTP11
 	}
 	return HTTP10
-}
-
-// refusalOf finds what net/http's server lets pass and RFC 9112 does not.
-func refusalOf(r *http.Request, conn *Conn) *Refusal {
-	if r.ProtoMajor != 1 || conn == nil {
-		return nil
-	}
-	single := conn.heads.oneLength(r)
-	switch {
-	case !single:
-		return twoLengths
-	case len(r.TransferEncoding) > 0 && !r.ProtoAtLeast(1, 1), r.Header["Transfer-Encoding"] != nil:
-		return badCoding
-	}
-	return nil
 }
 
 func (c *httpClient) Request() *Request        { return &c.req }

@@ -19,10 +19,10 @@ const (
 	inboundStreams      = 250
 )
 
-// proxyServer is net/http's server with the settings of the proxy port.
-func proxyServer(h http.Handler, o Options) *http.Server {
+// http2Server is net/http's server for the proxy port, with HTTP/2 in cleartext
+// alone.
+func http2Server(h http.Handler, o Options) *http.Server {
 	var protocols http.Protocols
-	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return dress(&http.Server{
 		Handler: h, Protocols: &protocols, ErrorLog: telemetry.StandardLog(o.Log, "proxy"),
@@ -41,28 +41,10 @@ func proxyServer(h http.Handler, o Options) *http.Server {
 // dress makes a server know its connections as Conns.
 func dress(s *http.Server) *http.Server {
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		return WithConn(ctx, c.(interface{ conn() *Conn }).conn())
-	}
-	s.ConnState = func(c net.Conn, state http.ConnState) {
-		if r, ok := c.(recorded); ok {
-			r.heads.follow(state)
+		if p, ok := c.(*prefaced); ok {
+			return WithConn(ctx, p.Conn)
 		}
+		return WithConn(ctx, c.(*Conn))
 	}
 	return s
-}
-
-// byHTTP serves Conns by net/http's server, for HTTP/1 too.
-type byHTTP struct{ *http.Server }
-
-func (b byHTTP) Serve(ln net.Listener) error { return b.Server.Serve(recording{ln}) }
-
-// recording dresses connections for net/http's server.
-type recording struct{ net.Listener }
-
-func (r recording) Accept() (net.Conn, error) {
-	c, err := r.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return recorded{c.(*Conn)}, nil
 }

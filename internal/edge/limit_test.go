@@ -13,7 +13,7 @@ import (
 // one too many is served as soon as another ends, over HTTP/1.1 and HTTP/2.
 func TestConnectionsAreBounded(t *testing.T) {
 	const places = 2
-	s := NewPlain(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "served") }),
+	s := New(handlerFunc(func(c Client) { say(c, "served") }),
 		Options{Addr: "127.0.0.1:0", MaxConns: places})
 	t.Cleanup(s.Close)
 	addr, err := s.Bind()

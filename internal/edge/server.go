@@ -53,39 +53,23 @@ type serving interface {
 	Close() error
 }
 
-// New makes the server of the proxy port: HTTP/1.0, HTTP/1.1 and, in
-// cleartext, HTTP/2. It has no clock over a body: the handler keeps rolling
-// ones.
-func New(h Handler, o Options) *Server { return NewOverHTTP(h, o) }
-
-// NewStrict is New with HTTP/1 by our own reading of RFC 9112.
-func NewStrict(h Handler, o Options) *Server {
+// New makes the server of the proxy port: HTTP/1.0 and HTTP/1.1 by our own
+// strict reading of RFC 9112, and HTTP/2 in cleartext. It has no clock over a
+// body: the handler keeps rolling ones.
+func New(h Handler, o Options) *Server {
 	s := newServer("proxy", o)
-	http2 := proxyServer(overHTTP{h}, o)
-	http2.Protocols.SetHTTP1(false)
-	s.engine = newEngine(h, o.Log, http2)
-	return s
-}
-
-// NewOverHTTP is New with all protocols by net/http's server, which is lenient
-// where RFC 9112 is not. Tests hold the two against each other.
-func NewOverHTTP(h Handler, o Options) *Server { return NewPlain(overHTTP{h}, o) }
-
-// NewPlain is NewOverHTTP for a handler of net/http.
-func NewPlain(h http.Handler, o Options) *Server {
-	s := newServer("proxy", o)
-	s.engine = byHTTP{proxyServer(h, o)}
+	s.engine = newEngine(h, o.Log, http2Server(overHTTP{h}, o))
 	return s
 }
 
 // NewAdmin makes the server of the admin port, for plain pages.
 func NewAdmin(h http.Handler, o Options) *Server {
 	s := newServer("admin", o)
-	s.engine = byHTTP{dress(&http.Server{
+	s.engine = dress(&http.Server{
 		Handler: h, ReadHeaderTimeout: headTimeout, ReadTimeout: headTimeout,
 		WriteTimeout: pageTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: headBytes - headSlop,
 		ErrorLog: telemetry.StandardLog(o.Log, "admin"),
-	})}
+	})
 	return s
 }
 

@@ -97,11 +97,10 @@ func frame(t *testing.T, c net.Conn) {
 // everything is a server that answers, and aborts where that is asked for.
 func everything(t *testing.T, places int) *Server {
 	t.Helper()
-	s := NewPlain(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/abort" {
-			panic(http.ErrAbortHandler)
+	s := New(handlerFunc(func(c Client) {
+		if c.Request().Target != "/abort" {
+			say(c, "served")
 		}
-		_, _ = io.WriteString(w, "served")
 	}), Options{Addr: "127.0.0.1:0", MaxConns: places})
 	t.Cleanup(func() {
 		s.Close()

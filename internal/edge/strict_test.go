@@ -92,7 +92,7 @@ func TestMalformedHeads(t *testing.T) {
 	} {
 		t.Run(tc.section+" "+tc.name, func(t *testing.T) {
 			served := make(chan string, 16)
-			d := openDoor(t, NewStrict(handlerFunc(func(c Client) {
+			d := openDoor(t, New(handlerFunc(func(c Client) {
 				if r := c.Request().Refusal; r != tc.want {
 					t.Errorf("refused as %+v, want %+v", r, tc.want)
 				}
@@ -133,7 +133,7 @@ func TestHeadsThatAreRight(t *testing.T) {
 		{"9112 9.3", "a close", "GET /x HTTP/1.1\r\nHost: x\r\nConnection: foo, Close\r\n\r\n"},
 	} {
 		t.Run(tc.section+" "+tc.name, func(t *testing.T) {
-			d := openDoor(t, NewStrict(handlerFunc(echo), Options{}))
+			d := openDoor(t, New(handlerFunc(echo), Options{}))
 			c := d.dial()
 			c.send(tc.sent)
 			res, body, err := c.answer("POST")
@@ -181,7 +181,7 @@ func TestMalformedBodies(t *testing.T) {
 		"trailers without end":        "0\r\n" + strings.Repeat("X: "+strings.Repeat("a", 1000)+"\r\n", 70) + "\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := openDoor(t, NewStrict(handlerFunc(echo), Options{}))
+			d := openDoor(t, New(handlerFunc(echo), Options{}))
 			c := d.dial()
 			var sending sync.WaitGroup
 			sending.Go(func() {
@@ -203,7 +203,7 @@ func TestMalformedBodies(t *testing.T) {
 
 // A head comes in whatever pieces.
 func TestHeadsInPieces(t *testing.T) {
-	d := openDoor(t, NewStrict(handlerFunc(echo), Options{}))
+	d := openDoor(t, New(handlerFunc(echo), Options{}))
 	const request = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: y\r\n\r\n"
 	c := d.dial()
 	_ = c.SetNoDelay(true)

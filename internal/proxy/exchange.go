@@ -176,11 +176,12 @@ func (x *exchange) close(of **ending) {
 }
 
 // part leaves the client: an answer that is whole needs no more, one that was
-// begun breaks, and who has heard nothing yet is told.
+// begun breaks, and who has heard nothing yet is told, also when it has closed
+// its side: it may still listen.
 func (x *exchange) part(end *ending) {
 	switch {
 	case end.cause == completed:
-	case x.live.standing() == InStream, !end.tells(), x.client.Context().Err() != nil:
+	case x.live.standing() == InStream, !end.tells():
 		x.client.Abort()
 	default:
 		x.tell(end)
