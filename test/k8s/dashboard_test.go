@@ -141,7 +141,7 @@ func TestQueriesNameMetricsThatExist(t *testing.T) {
 	var exposed string
 	await(t, "the first request is counted", func() bool {
 		exposed = get("http://" + p.admin + "/metrics")
-		return strings.Contains(exposed, "proxy_requests_total{")
+		return strings.Contains(exposed, "proxy_requests_total{") && strings.Contains(exposed, "proxy_request_duration_seconds_bucket{")
 	})
 	have := map[string]bool{"up": true} // Prometheus' own
 	for _, match := range regexp.MustCompile(`(?m)^([a-z_]+)[ {]`).FindAllStringSubmatch(exposed, -1) {
