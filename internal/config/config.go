@@ -27,6 +27,7 @@ type Config struct {
 	// Headers are applied to every proxied request, in order.
 	Headers  []headers.Rule
 	LogLevel zerolog.Level
+	inForce  document // for WriteTo
 	// Warnings are for a person: what is allowed but probably not meant.
 	Warnings []string
 }

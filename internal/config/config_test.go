@@ -81,6 +81,7 @@ func TestLoadWithoutAFile(t *testing.T) {
 		Headers:  []headers.Rule{oauth},
 		LogLevel: zerolog.InfoLevel,
 	}
+	want.inForce = cfg.inForce
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -212,7 +213,7 @@ func TestAccepts(t *testing.T) {
 func TestLogLevel(t *testing.T) {
 	for name, want := range map[string]zerolog.Level{
 		"": zerolog.InfoLevel, "trace": zerolog.TraceLevel, "DEBUG": zerolog.DebugLevel,
-		"Info": zerolog.InfoLevel, "warn": zerolog.WarnLevel, "error": zerolog.ErrorLevel,
+		"Info": zerolog.InfoLevel, "info ": zerolog.InfoLevel, "\tWARN\r\n": zerolog.WarnLevel, " ": zerolog.InfoLevel, "warn": zerolog.WarnLevel, "error": zerolog.ErrorLevel,
 	} {
 		if got := load(t, "", "LOG_LEVEL", name).LogLevel; got != want {
 			t.Errorf("LOG_LEVEL=%q: got %v, want %v", name, got, want)
@@ -258,6 +259,11 @@ func TestWarnings(t *testing.T) {
 		{"egress on this machine", "[proxy]\negress_proxy = \"http://me:hunter2@[::1]:3128\"", nil, nil},
 		{"egress in the clear", "[proxy]\negress_proxy = \"http://me:hunter2@proxy.corp\"", nil, []string{"proxy.egress_proxy is plain http"}},
 		{"profiles", "[proxy]\nadmin_pprof = true", nil, []string{"proxy.admin_pprof is on"}},
+		{"socket without a tailnet", "[tailscale]\nmode = \"off\"", []string{"TAILSCALE_SOCKET", "/hunter2"}, []string{"TAILSCALE_SOCKET has no effect: tailscale.mode is"}},
+		{"name without a tailnet", "[tailscale]\nmode = \"off\"", []string{"TAILSCALE_HOSTNAME", "hunter2"}, []string{"TAILSCALE_HOSTNAME has no effect"}},
+		{"socket with a tailnet", "", []string{"TAILSCALE_SOCKET", "/hunter2"}, nil},
+		{"proxies of the environment", "", []string{"HTTPS_PROXY", "http://hunter2", "all_proxy", "hunter2"}, []string{"HTTPS_PROXY has no effect: only proxy.egress_proxy", "all_proxy has no effect"}},
+		{"proxy of the file", "[proxy]\negress_proxy = \"http://proxy.corp\"", []string{"HTTPS_PROXY", "http://hunter2"}, nil},
 		{"key", "", []string{"TS_AUTHKEY", "tskey-hunter2"}, []string{"auth key"}},
 	} {
 		got := load(t, tc.text, tc.env...).Warnings
@@ -296,7 +302,7 @@ value = "hunter2"
 		"# source: " + cfg.Source + "\n", "# LOG_LEVEL: warn\n", "# auth key: [redacted]\n", "# warning: an auth key",
 		"hostname = \"other\"\n", "poll_interval_secs = 0.5\n", "timeout_secs = 660\n", "admin_addr = \":9191\"\n",
 		"egress_proxy = \"https://[redacted]@proxy.corp:3128\"\n",
-		"value = \"oauth-2025-04-20\"\n", "name = \"X-Team\"\nvalue = \"[redacted]\"\nmode = \"set\"\n",
+		"value = \"oauth-2025-04-20\"\n", "name = \"x-team\"\nvalue = \"[redacted]\"\nmode = \"set\"\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("missing %q in\n%s", want, out)
@@ -305,13 +311,13 @@ value = "hunter2"
 	if strings.Contains(out, "hunter2") {
 		t.Errorf("a secret is shown:\n%s", out)
 	}
-	keys, err := index("printed", []byte(out))
+	printed, err := index("printed", []byte(out))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range leaves() {
-		if _, ok := keys[strings.Replace(key, "[]", "[0]", 1)]; !ok && key != "tailscale.auth_key_file" {
-			t.Errorf("%s is not printed", key)
+	for _, k := range keys {
+		if _, ok := printed[strings.Replace(k.name, "[]", "[0]", 1)]; ok == (k.name == "tailscale.auth_key_file") {
+			t.Errorf("%s is printed: %t", k.name, ok)
 		}
 	}
 }
@@ -328,5 +334,18 @@ func TestPrintedConfigLoadsAgain(t *testing.T) {
 		if !reflect.DeepEqual(again, cfg) {
 			t.Errorf("%s: got  %+v\nwant %+v", name, again, cfg)
 		}
+	}
+}
+
+func TestVariablesWithoutAFile(t *testing.T) {
+	cfg, err := Load(Sources{Getenv: environ("TAILSCALE_SOCKET", "/env.sock", "TAILSCALE_HOSTNAME", " name\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Warnings) != 2 || !strings.Contains(cfg.Warnings[0], "TAILSCALE_SOCKET has no effect: without a configuration file") {
+		t.Errorf("warns %q", cfg.Warnings)
+	}
+	if cfg.Tailscale.Hostname != "name" {
+		t.Errorf("the name is %q", cfg.Tailscale.Hostname)
 	}
 }

@@ -17,7 +17,13 @@ type environment struct {
 	authKey    Secret
 	socket     string
 	hostname   string
+	// What is set and has an effect only with a tailnet, and what never has.
+	aboutTailnet, proxies []string
 }
+
+// The variables that are only looked at to say that they have no effect: the
+// way to the API is not the environment's to choose.
+var proxyVariables = []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
 
 // logLevels are the names that LOG_LEVEL may have. zerolog knows more, but
 // "fatal" or "disabled" would hide errors.
@@ -28,10 +34,10 @@ func readEnvironment(getenv func(string) string) (environment, error) {
 		configPath: getenv("CONFIG_PATH"),
 		authKey:    NewSecret(strings.TrimSpace(getenv("TS_AUTHKEY"))),
 		socket:     getenv("TAILSCALE_SOCKET"),
-		hostname:   getenv("TAILSCALE_HOSTNAME"),
+		hostname:   strings.TrimSpace(getenv("TAILSCALE_HOSTNAME")),
 	}
 	var levelErr, socketErr, hostnameErr error
-	if env.logLevel, levelErr = parseLevel(getenv("LOG_LEVEL")); levelErr != nil {
+	if env.logLevel, levelErr = parseLevel(strings.TrimSpace(getenv("LOG_LEVEL"))); levelErr != nil {
 		levelErr = &Error{
 			File: inEnvironment, Key: "LOG_LEVEL", Problem: levelErr.Error(),
 			Remedy: "set it to one of " + strings.Join(logLevels, ", ") + ", or unset it for info",
@@ -43,6 +49,8 @@ func readEnvironment(getenv func(string) string) (environment, error) {
 	if env.hostname != "" && !isLabel(env.hostname) {
 		hostnameErr = &Error{File: inEnvironment, Key: "TAILSCALE_HOSTNAME", Problem: notALabel, Remedy: labelRemedy}
 	}
+	env.aboutTailnet = set(getenv, "TAILSCALE_SOCKET", "TAILSCALE_HOSTNAME")
+	env.proxies = set(getenv, proxyVariables...)
 	return env, joined(levelErr, socketErr, hostnameErr)
 }
 
@@ -56,4 +64,15 @@ func parseLevel(name string) (zerolog.Level, error) {
 		}
 	}
 	return zerolog.NoLevel, fmt.Errorf("is not a log level")
+}
+
+// set lists the variables that have a value.
+func set(getenv func(string) string, names ...string) []string {
+	var found []string
+	for _, name := range names {
+		if getenv(name) != "" {
+			found = append(found, name)
+		}
+	}
+	return found
 }

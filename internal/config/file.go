@@ -8,10 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/pelletier/go-toml/v2"
-
-	"anthropic-oauth-proxy/internal/headers"
 )
 
 // builtIn is the Source of a Config that no file shaped.
@@ -20,7 +19,10 @@ const builtIn = "built-in defaults"
 // maxFileBytes bounds what is read: a wrong path may name a device or a log.
 const maxFileBytes = 64 << 10
 
-// document is the file as it is written. Seconds may have fractions.
+// authKeyFile is the one key whose value nobody may see.
+const authKeyFile = "auth_key_file"
+
+// document is the file as it is written; [keys] says what the keys mean. Seconds may have fractions.
 type document struct {
 	Tailscale struct {
 		Mode               string  `toml:"mode"`
@@ -56,31 +58,14 @@ type headerRule struct {
 	Mode  string `toml:"mode"`
 }
 
-// defaults is a file that says nothing, spelled out.
-func defaults() document {
+// defaults is a file that says nothing, spelled out: what the keys declare.
+var defaults = sync.OnceValue(func() document {
 	var d document
-	d.Tailscale.Mode = string(ModeSidecar)
-	d.Tailscale.Hostname = "anthropic-oauth-proxy"
-	d.Tailscale.Socket = "/var/run/tailscale/tailscaled.sock"
-	d.Tailscale.PollIntervalSecs = 2
-	d.Tailscale.ConnectTimeoutSecs = 60
-	d.Tailscale.StateDir = "/var/lib/ts-state"
-	d.Proxy.ListenAddr = "127.0.0.1:8080"
-	d.Proxy.AdminAddr = "127.0.0.1:9090"
-	d.Proxy.UpstreamURL = "https://api.anthropic.com"
-	d.Proxy.TimeoutSecs = 660
-	d.Proxy.IdleTimeoutSecs = 240
-	d.Proxy.MaxConnections = 1000
-	d.Proxy.QueueTimeoutSecs = 30
-	d.Proxy.MaxBodyMiB = 512
-	d.Proxy.DrainTimeoutSecs = 5
-	d.Headers = defaultRules()
+	if err := toml.Unmarshal([]byte(example()), &d); err != nil {
+		panic(fmt.Sprintf("config: the declared defaults are no document: %v", err))
+	}
 	return d
-}
-
-func defaultRules() []headerRule {
-	return []headerRule{{Name: strings.ToLower(headers.BetaName), Value: headers.OAuthMember, Mode: string(headers.ModeMerge)}}
-}
+})
 
 // byteOrderMark begins what some editors write. In UTF-8 it says nothing.
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -126,7 +111,7 @@ func decode(path string, data []byte) (document, positions, error) {
 		return document{}, nil, decodeErrors(path, err)
 	}
 	if _, given := keys["headers"]; !given {
-		doc.Headers = defaultRules()
+		doc.Headers = defaults().Headers
 	}
 	return doc, keys, nil
 }

@@ -4,15 +4,17 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
-	"time"
+	"strings"
 
 	"anthropic-oauth-proxy/internal/headers"
 )
 
 // WriteTo writes the effective configuration as TOML that Load accepts, without
 // anything confidential: of header values only those of anthropic-beta are
-// shown, of the auth key only that it is there.
+// shown, of the auth key and the egress proxy's credentials only that they are
+// there.
 func (c Config) WriteTo(w io.Writer) (int64, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# source: %s\n# LOG_LEVEL: %s\n", printable(c.Source), c.LogLevel)
@@ -22,54 +24,60 @@ func (c Config) WriteTo(w io.Writer) (int64, error) {
 	for _, warning := range c.Warnings {
 		fmt.Fprintf(&b, "# warning: %s\n", warning)
 	}
-	if len(c.Headers) == 0 {
+	if len(c.inForce.Headers) == 0 {
 		b.WriteString("\nheaders = []\n")
 	}
-	ts, p := c.Tailscale, c.Proxy
-	fmt.Fprintf(&b, `
-[tailscale]
-mode = %s
-hostname = %s
-socket = %s
-poll_interval_secs = %s
-connect_timeout_secs = %s
-state_dir = %s
-reachability_peer = %s
-identify_callers = %t
-
-[proxy]
-listen_addr = %s
-admin_addr = %s
-upstream_url = %s
-upstream_ca_file = %s
-egress_proxy = %s
-timeout_secs = %s
-idle_timeout_secs = %s
-max_connections = %d
-queue_timeout_secs = %s
-max_body_mib = %d
-drain_timeout_secs = %s
-admin_pprof = %t
-`,
-		quote(string(ts.Mode)), quote(ts.Hostname), quote(ts.Socket), seconds(ts.PollInterval),
-		seconds(ts.ConnectTimeout), quote(ts.StateDir), quote(ts.ReachabilityPeer), ts.IdentifyCallers,
-		quote(p.ListenAddr), quote(p.AdminAddr), quote(p.Upstream.String()), quote(p.UpstreamCAFile), quote(p.EgressProxy.String()), seconds(p.HeaderTimeout),
-		seconds(p.IdleTimeout), p.MaxConnections, seconds(p.QueueTimeout), p.MaxBodyBytes>>20, seconds(p.DrainTimeout), p.AdminPprof)
-	for _, rule := range c.Headers {
-		value := redacted
-		if rule.Name() == headers.BetaName {
-			value = rule.Value()
+	document := reflect.ValueOf(c.inForce)
+	for field, value := range document.Fields() {
+		name := field.Tag.Get("toml")
+		switch value.Kind() {
+		case reflect.Struct:
+			writeTable(&b, "["+name+"]", value)
+		case reflect.Slice:
+			for i := range value.Len() {
+				writeTable(&b, "[["+name+"]]", value.Index(i))
+			}
 		}
-		fmt.Fprintf(&b, "\n[[headers]]\nname = %s\nvalue = %s\nmode = %s\n",
-			quote(rule.Name()), quote(value), quote(string(rule.Mode())))
 	}
 	return b.WriteTo(w)
 }
 
-// quote writes a TOML string. Go's syntax is TOML's for text without control
-// characters, and validation lets no other through.
-func quote(s string) string { return strconv.Quote(s) }
+// writeTable writes a table of the document but for the path of a key file,
+// which may be the key itself, in the wrong place.
+func writeTable(b *bytes.Buffer, head string, table reflect.Value) {
+	fmt.Fprintf(b, "\n%s\n", head)
+	for field, value := range table.Fields() {
+		if name := field.Tag.Get("toml"); name != authKeyFile {
+			fmt.Fprintf(b, "%s = %s\n", name, literal(value))
+		}
+	}
+}
 
-func seconds(d time.Duration) string {
-	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+// literal writes a value as TOML. Go's strings are TOML's for text without
+// control characters, and validation lets no other through.
+func literal(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.String:
+		return strconv.Quote(v.String())
+	case reflect.Float64:
+		return strconv.FormatFloat(v.Float(), 'f', -1, 64)
+	default:
+		return fmt.Sprint(v.Interface())
+	}
+}
+
+// inForce is the document as it holds, with what the environment overrides and
+// without anything confidential. c is valid.
+func inForce(doc document, c Config) document {
+	doc.Tailscale.Hostname, doc.Tailscale.Socket = c.Tailscale.Hostname, c.Tailscale.Socket
+	doc.Tailscale.AuthKeyFile = ""
+	doc.Proxy.UpstreamURL, doc.Proxy.EgressProxy = c.Proxy.Upstream.String(), c.Proxy.EgressProxy.String()
+	doc.Headers = make([]headerRule, len(c.Headers))
+	for i, rule := range c.Headers {
+		doc.Headers[i] = headerRule{Name: strings.ToLower(rule.Name()), Value: redacted, Mode: string(rule.Mode())}
+		if rule.Name() == headers.BetaName {
+			doc.Headers[i].Value = rule.Value()
+		}
+	}
+	return doc
 }

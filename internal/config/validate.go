@@ -61,7 +61,8 @@ func build(source string, doc document, keys positions, env environment, envErr 
 	if err := joined(errs...); err != nil {
 		return Config{}, err
 	}
-	cfg.Warnings = warnings(cfg)
+	cfg.Warnings = warnings(cfg, env)
+	cfg.inForce = inForce(doc, cfg)
 	return cfg, nil
 }
 
@@ -108,7 +109,7 @@ func (c *checker) tailscale(doc document, env environment) Tailscale {
 // authKey reads a key file. The path is not shown: it may be the key itself,
 // in the wrong place.
 func (c *checker) authKey(path string) Secret {
-	const key = "tailscale.auth_key_file"
+	const key = "tailscale." + authKeyFile
 	data, err := readFile(path, maxFileBytes)
 	if err != nil {
 		c.fail(key, "cannot be read: "+err.Error(), "name a readable file, or remove the key: the sidecar logs in by itself")
