@@ -75,6 +75,9 @@ func Build(c config.Config, o Options) (*System, error) {
 		Events:  func() any { return s.Journal() },
 		Started: started, Gatherer: m.Registry, Log: o.Log,
 	}
+	if c.Proxy.AdminPprof {
+		pages.Profiles = metrics.Profiles()
+	}
 	m.Registry.MustRegister(o.Collectors...)
 	data.WatchInFlight(func() float64 { return float64(s.gate.Load().Active) })
 	data.WatchConnections(
@@ -95,7 +98,7 @@ func Build(c config.Config, o Options) (*System, error) {
 	addr, err := s.admin.Bind()
 	if err != nil {
 		s.pool.Close()
-		return nil, fmt.Errorf("open admin port: %w; another program may use it: choose another proxy.admin_addr", err)
+		return nil, fmt.Errorf("open admin port: %w; %s", err, edge.BindRemedy(err, "proxy.admin_addr"))
 	}
 	o.Log.Info().Str("event", "admin_ready").Str("addr", addr.String()).Msg("admin pages are open")
 

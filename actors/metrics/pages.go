@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,7 @@ type Pages struct {
 	Started  time.Time
 	Gatherer prometheus.Gatherer
 	Log      zerolog.Logger
+	Profiles http.Handler // nil unless they were asked for, see [Profiles]
 }
 
 // Health is the handler of /health, for both ports.
@@ -55,11 +57,21 @@ func (p *Pages) Mux() http.Handler {
 	} {
 		mux.Handle(path, readOnly(page))
 	}
+	if p.Profiles != nil {
+		mux.Handle(profilesPath, readOnly(p.Profiles))
+	}
 	return mux
 }
 
 // links are what the page leads to.
 var links = []string{"/health", "/readyz", "/livez", "/metrics", "/debug/status", "/debug/tree", "/debug/streams", "/debug/events"}
+
+func (p *Pages) links() []string {
+	if p.Profiles != nil {
+		return append(slices.Clip(links), profilesPath)
+	}
+	return links
+}
 
 func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -78,7 +90,7 @@ func readOnly(next http.Handler) http.Handler {
 // or a client?".
 func (p *Pages) page(w http.ResponseWriter, _ *http.Request) {
 	var b bytes.Buffer
-	if err := p.Feed.Snapshot().WritePage(&b, links); err != nil {
+	if err := p.Feed.Snapshot().WritePage(&b, p.links()); err != nil {
 		http.Error(w, "render page: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
