@@ -9,6 +9,7 @@ import (
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/proxy"
 	"anthropic-oauth-proxy/internal/status"
+	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -18,7 +19,7 @@ func (s *System) newFeed(c config.Config, o Options, started time.Time, data *pr
 	if err != nil {
 		instance = "of an unknown host"
 	}
-	return status.NewFeed(status.Sources{
+	sources := status.Sources{
 		Service:  status.Service{Name: "anthropic-oauth-proxy", Instance: instance, Version: o.Version, Started: started.UTC()},
 		APIURL:   c.Proxy.Upstream.Scheme + "://" + c.Proxy.Upstream.Host,
 		Expected: s.sidecar.hostname,
@@ -33,7 +34,20 @@ func (s *System) newFeed(c config.Config, o Options, started time.Time, data *pr
 		},
 		Journal:     func() []status.Entry { return entriesOf(s.Journal()) },
 		Connections: s.connections,
-	}.Take)
+	}
+	if o.LogState != nil {
+		sources.Log = func() status.LogAccount { return logAccount(o.LogState()) }
+	}
+	return status.NewFeed(sources.Take)
+}
+
+func logAccount(l telemetry.LinesState) status.LogAccount {
+	account := status.LogAccount{Dropped: l.Dropped, StalledSeconds: l.Stalled.Seconds()}
+	if !l.LastDrop.IsZero() {
+		at := l.LastDrop.UTC()
+		account.LastDrop = &at
+	}
+	return account
 }
 
 // connections are those to the API.

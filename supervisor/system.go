@@ -30,6 +30,7 @@ import (
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/status"
+	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/internal/upstream"
 	"anthropic-oauth-proxy/messages"
 )
@@ -72,6 +73,8 @@ type Options struct {
 	// LastWords, when not nil, is told at once when the process cannot react any
 	// more: why, and what every goroutine was doing. It is called once at most.
 	LastWords func(reason string, goroutines []byte)
+	// LogState, when not nil, says how the log does.
+	LogState func() telemetry.LinesState
 	// Upstream are the options of the connections to the API.
 	Upstream upstream.Options
 }

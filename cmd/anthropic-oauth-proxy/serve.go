@@ -38,7 +38,7 @@ func serve(c config.Config, stdout, stderr io.Writer) int {
 	last := lastWords{stderr: stderr}
 	defer last.stop()
 	system, err := supervisor.Build(c, supervisor.Options{
-		Version: version, Log: log, LastWords: last.say, Collectors: []prometheus.Collector{lines},
+		Version: version, Log: log, LastWords: last.say, Collectors: []prometheus.Collector{lines}, LogState: lines.State,
 	})
 	if err != nil {
 		log.Error().Str("event", "exit").Int("code", exitFailed).Msg(err.Error())

@@ -29,7 +29,7 @@ func (a accessLog) Ended(r *Record) {
 		e.Float64("overhead_ms", milliseconds(r.Overhead))
 	}
 	e.Int64("request_bytes", r.RequestBytes).Int64("response_bytes", r.ResponseBytes).
-		Int("attempts", r.Attempts).Str("credential", string(r.Credential))
+		Int("attempts", r.Attempts).Str("credential", string(r.Credential)).Str("client", r.Client)
 	if r.ErrorType != "" {
 		e.Str("error_type", string(r.ErrorType)).Str("cause", r.Cause)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,10 @@ type Record struct {
 	// Path is the target without its query, 256 bytes at most.
 	Path       string
 	Credential Credential
-	Caller     Caller // zero when it is not known
+	// Client is the release of the claude command or the name of an official
+	// SDK, else [OtherClient].
+	Client string
+	Caller Caller // zero when it is not known
 	// Phase is where the exchange stands, or ended.
 	Phase Phase
 	// Status is what the client was told, 499 when it had left; UpstreamStatus
@@ -57,6 +61,7 @@ type Record struct {
 type Live struct {
 	id, method, path string
 	credential       Credential
+	client           string
 	accepted         time.Time
 
 	phase                       atomic.Int32 // an index of Phases
@@ -93,11 +98,11 @@ const (
 // longestPath bounds what is told of a path.
 const longestPath = 256
 
-func newLive(method, target string, credential Credential) *Live {
+func newLive(method, target string, h http.Header) *Live {
 	path := pathOf(target)
 	l := &Live{
 		id: newRequestID(), method: method, path: path[:min(len(path), longestPath)],
-		credential: credential, accepted: time.Now(),
+		credential: credentialOf(h), client: clientOf(h.Get("User-Agent")), accepted: time.Now(),
 	}
 	l.overhead.Store(unknown)
 	return l
@@ -111,7 +116,7 @@ const statusClientGone = 499
 // Record is what is known now.
 func (l *Live) Record() *Record {
 	r := &Record{
-		ID: l.id, Method: l.method, Path: l.path, Credential: l.credential, Accepted: l.accepted,
+		ID: l.id, Method: l.method, Path: l.path, Credential: l.credential, Client: l.client, Accepted: l.accepted,
 		Phase: l.standing(), Status: int(l.status.Load()), UpstreamStatus: int(l.answered.Load()), Attempts: int(l.attempts.Load()),
 		RequestBytes: l.requestBytes.Load(), ResponseBytes: l.responseBytes.Load(),
 		Admitted: l.at(atAdmitted), Sent: l.at(atSent), Head: l.at(atHead), FirstByte: l.at(atFirst), LastByte: l.at(atLast), Ended: l.at(atEnd),

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"anthropic-oauth-proxy/internal/proxy"
 )
 
 const (
@@ -18,40 +20,8 @@ const (
 	// for a new one. Nobody can push out a client that is in use.
 	forgotten = 15 * time.Minute
 	// Other is the name of every client that has none of its own.
-	Other = "other"
+	Other = proxy.OtherClient
 )
-
-// ClientName is what is kept of a User-Agent: the release of the claude
-// command, or the name of an official SDK. Everything else is [Other], so that
-// nothing that a client invents goes any further.
-func ClientName(userAgent string) string {
-	product, _, _ := strings.Cut(userAgent, " ")
-	name, version, _ := strings.Cut(product, "/")
-	switch name {
-	case "claude-cli", "claude-code":
-		if isRelease(version) {
-			return name + "/" + version
-		}
-	case "Anthropic", "AsyncAnthropic":
-		if language := strings.ToLower(version); slices.Contains(sdkLanguages, language) {
-			return "sdk-" + language
-		}
-	}
-	return Other
-}
-
-var sdkLanguages = []string{"python", "js", "go", "java", "kotlin", "ruby", "csharp", "php"}
-
-// isRelease accepts X.Y.Z of short numbers, nothing behind them.
-func isRelease(s string) bool {
-	numbers := strings.Split(s, ".")
-	for _, n := range numbers {
-		if n == "" || len(n) > 5 || strings.Trim(n, "0123456789") != "" {
-			return false
-		}
-	}
-	return len(numbers) == 3
-}
 
 // clients counts the API's answers by client. Who counts takes no lock, but
 // for the first request of a new name.
@@ -125,7 +95,7 @@ func (c *clients) of(now time.Time, name string) *clientCount {
 	c.known++
 	fresh := &clientCount{}
 	fresh.seen.Store(now.Unix())
-	c.names.Store(name, fresh)
+	c.names.Store(strings.Clone(name), fresh) // it may be part of a header
 	return fresh
 }
 

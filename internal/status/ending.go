@@ -17,7 +17,9 @@ type Ending struct {
 	Whole bool
 	// By is who ended it otherwise; it means nothing when Whole is true.
 	By proxy.Party
-	// Client is the client's name, as [ClientName] tells it.
+	// Silent says that it was ended because the API sent nothing for too long.
+	Silent bool
+	// Client is the client's name, as [proxy.Record] has it.
 	Client string
 	// Placeholder says that it came with a placeholder in place of a credential.
 	Placeholder bool

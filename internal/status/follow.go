@@ -70,11 +70,11 @@ func closedSet[L ~string](reg prometheus.Registerer, name, help, label string, m
 	return set
 }
 
-// Reads names the fields of which something is kept: a client's release, a
-// keyed hash, a number; of a value itself nothing is.
+// Reads names the fields of which something is kept: a keyed hash, a number; of
+// a value itself nothing is.
 func (r *Recorder) Reads() proxy.Reads {
 	return proxy.Reads{
-		Request: []string{"User-Agent", "Authorization", "X-Api-Key", headers.BetaName},
+		Request: []string{"Authorization", "X-Api-Key", headers.BetaName},
 		Answer:  []string{"Content-Type", "Content-Encoding", "Retry-After", limitPrefix + "*"},
 	}
 }
@@ -85,7 +85,7 @@ func (r *Recorder) Follow(live *proxy.Live, request proxy.Fields) proxy.Tap {
 	r.window.begin(now)
 	r.streams.enter(live, now)
 	r.betas[r.betaAction(request)].Inc()
-	return &tap{recorder: r, live: live, request: request, client: ClientName(request.Get("User-Agent"))}
+	return &tap{recorder: r, live: live, request: request}
 }
 
 func (r *Recorder) betaAction(request proxy.Fields) BetaAction {
@@ -100,7 +100,6 @@ type tap struct {
 	recorder *Recorder
 	live     *proxy.Live
 	request  proxy.Fields
-	client   string
 	stream   bool // of server-sent events
 	seen     bool // not compressed
 	names    eventNames
@@ -129,7 +128,8 @@ func (t *tap) Ended(rec *proxy.Record) {
 	r, now := t.recorder, time.Now()
 	r.streams.leave(t.live)
 	e := Ending{
-		ID: rec.ID, UpstreamID: rec.UpstreamID, Answer: rec.UpstreamStatus, Whole: rec.Outcome == proxy.Completed, By: rec.By, Client: t.client,
+		ID: rec.ID, UpstreamID: rec.UpstreamID, Answer: rec.UpstreamStatus, Whole: rec.Outcome == proxy.Completed, By: rec.By, Client: rec.Client,
+		Silent:      rec.Outcome == proxy.IdleTimeout && rec.By == proxy.ByUpstream,
 		Placeholder: rec.Credential == proxy.CredentialPlaceholder, Overhead: rec.Overhead, Stream: t.end(rec),
 	}
 	if rec.UpstreamStatus != 0 {

@@ -228,6 +228,8 @@ type Drain struct {
 
 // LogAccount is how the log does.
 type LogAccount struct {
-	Dropped       uint64 `json:"dropped"` // lines, since the start
-	DroppedRecent uint64 `json:"dropped_last_minute"`
+	Dropped  uint64     `json:"dropped"` // lines, since the start
+	LastDrop *time.Time `json:"last_drop,omitempty"`
+	// StalledSeconds is for how long stdout has taken nothing; 0 while it does.
+	StalledSeconds float64 `json:"stalled_seconds"`
 }

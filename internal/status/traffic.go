@@ -60,6 +60,7 @@ type Point struct {
 
 	answers     [7]uint32
 	broken      uint32
+	silent      uint32
 	placeholder uint32
 	streams     [8]uint32
 }
@@ -70,7 +71,8 @@ type Recent struct {
 	Seconds     int              `json:"seconds"`
 	Endings     Endings          `json:"endings"`
 	Answers     map[Class]uint64 `json:"answers"`
-	Broken      uint64           `json:"broken"`
+	Broken      uint64           `json:"broken"` // answers
+	Silent      uint64           `json:"silent"` // of them, by our clock
 	Placeholder uint64           `json:"placeholder"`
 }
 
@@ -124,7 +126,7 @@ func (p *Point) take(c *cell) {
 	for i := range c.streams {
 		p.streams[i] = c.streams[i].Load()
 	}
-	p.broken, p.placeholder = c.broken.Load(), c.placeholder.Load()
+	p.broken, p.silent, p.placeholder = c.broken.Load(), c.silent.Load(), c.placeholder.Load()
 }
 
 // perSecond is the rate over the newest steps, a minute of them at most.
@@ -151,6 +153,7 @@ func recent(points []Point) Recent {
 			r.Answers[class] += uint64(p.answers[i])
 		}
 		r.Broken += uint64(p.broken)
+		r.Silent += uint64(p.silent)
 		r.Placeholder += uint64(p.placeholder)
 		if n >= 2 && r.Endings.Total >= enough {
 			break

@@ -259,12 +259,31 @@ func lookName(s Snapshot) *Finding {
 		Next:     "Remove the old machine of that name in the Tailscale admin console, then rename this one."}
 }
 
+// stalled is how long stdout may take nothing before it is worth a word, and
+// how long a lost line is.
+const (
+	stalled = 2 * time.Second
+	missed  = time.Minute
+)
+
 func lookLog(s Snapshot) *Finding {
-	if s.Log == nil || s.Log.DroppedRecent == 0 {
+	l := s.Log
+	if l == nil {
 		return nil
 	}
-	return &Finding{Level: LevelWarning, Fault: FaultUs, Runbook: runbookWhose,
-		Headline: fmt.Sprintf("stdout is stalled: %s lost in the last minute.", count(int(s.Log.DroppedRecent), "log line")),
-		Detail:   "Traffic does not wait for the log.",
-		Next:     "See whether the container runtime or the log collector on this node is stuck."}
+	f := &Finding{Level: LevelWarning, Fault: FaultUs, Runbook: runbookWhose,
+		Detail: fmt.Sprintf("Traffic does not wait for the log. Lost since the start: %s.", count(int(l.Dropped), "line")),
+		Next:   "See whether the container runtime or the log collector on this node is stuck."}
+	switch {
+	case seconds(l.StalledSeconds) >= stalled:
+		since := s.At.Add(-seconds(l.StalledSeconds))
+		f.Since = &since
+		f.Headline = fmt.Sprintf("stdout has taken no log line for %s.", span(seconds(l.StalledSeconds)))
+	case l.LastDrop != nil && s.At.Sub(*l.LastDrop) < missed:
+		f.Since = l.LastDrop
+		f.Headline = fmt.Sprintf("log lines are lost, the last one %s ago: stdout is too slow.", span(s.At.Sub(*l.LastDrop)))
+	default:
+		return nil
+	}
+	return f
 }

@@ -131,8 +131,16 @@ var verdicts = []struct {
 			return Ending{Answer: 400, Whole: true, Client: []string{"claude-cli/2.1.331", "claude-cli/2.1.330"}[step%2]}
 		})
 	}, true, LevelOK, FaultNone, "Healthy: 900 requests in the last 15 minutes, 0 % of them answered whole.", nil},
-	{"log lost", func(s *Snapshot) { s.Log = &LogAccount{Dropped: 120, DroppedRecent: 31} }, true, LevelWarning, FaultUs,
-		"Healthy, but stdout is stalled: 31 log lines lost in the last minute.", nil},
+	{"stdout stalled", func(s *Snapshot) { s.Log = &LogAccount{StalledSeconds: 31} }, true, LevelWarning, FaultUs,
+		"Healthy, but stdout has taken no log line for 31 s.", ago(31 * time.Second)},
+	{"log lost", func(s *Snapshot) { s.Log = &LogAccount{Dropped: 120, LastDrop: ago(31 * time.Second)} }, true, LevelWarning, FaultUs,
+		"Healthy, but log lines are lost, the last one 31 s ago: stdout is too slow.", ago(31 * time.Second)},
+	{"log lost long ago", func(s *Snapshot) { s.Log = &LogAccount{Dropped: 120, LastDrop: ago(time.Hour)} }, true, LevelOK, FaultNone,
+		"Healthy: 900 requests in the last 15 minutes, 100 % of them answered whole.", nil},
+	{"API falls silent", func(s *Snapshot) {
+		traffic(s, from(3, Ending{Answer: 200, By: proxy.ByUpstream, Silent: true}))
+	}, false, LevelFault, FaultAPI,
+		"Not us: the API or the way to it has fallen silent in the middle of 100 % of requests since 11:59:40 UTC.", ago(20 * time.Second)},
 }
 
 func TestVerdicts(t *testing.T) {

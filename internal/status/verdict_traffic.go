@@ -41,22 +41,23 @@ func lookAPI(s Snapshot) *Finding {
 type manner struct{ says, detail, next string }
 
 var (
-	by529 = manner{"has answered 529 (overloaded) to", "Clients retry by themselves; nothing of ours failed.", "Look at Anthropic's status page."}
-	by5xx = manner{"has answered 5xx to", "Clients retry by themselves; nothing of ours failed.", "Look at Anthropic's status page."}
-	by429 = manner{"has refused, for their rate limits (429),", "The limits belong to the clients' credentials; see the headroom below.", "Spread the work over time, or raise the limits of those accounts."}
-	byCut = manner{"or the way to it has broken off", "Clients ask again by themselves.", "Run `anthropic-oauth-proxy doctor`, then look at Anthropic's status page and at the network's firewalls."}
-	bySil = manner{"or the way to it has given no answer to", "No connection, or no answer in time.", "Run `anthropic-oauth-proxy doctor`: it tries DNS, each address, TLS and HTTP."}
+	by529  = manner{"has answered 529 (overloaded) to", "Clients retry by themselves; nothing of ours failed.", "Look at Anthropic's status page."}
+	by5xx  = manner{"has answered 5xx to", "Clients retry by themselves; nothing of ours failed.", "Look at Anthropic's status page."}
+	by429  = manner{"has refused, for their rate limits (429),", "The limits belong to the clients' credentials; see the headroom below.", "Spread the work over time, or raise the limits of those accounts."}
+	byCut  = manner{"or the way to it has broken off", "Clients ask again by themselves.", "Run `anthropic-oauth-proxy doctor`, then look at Anthropic's status page and at the network's firewalls."}
+	bySil  = manner{"or the way to it has fallen silent in the middle of", "Our clock (proxy.idle_timeout_secs) broke the streams, and their clients ask again.", "Look at Anthropic's status page and at what stands between; the log lines have \"cause\":\"silent\"."}
+	byNone = manner{"or the way to it has given no answer to", "No connection, or no answer in time.", "Run `anthropic-oauth-proxy doctor`: it tries DNS, each address, TLS and HTTP."}
 )
 
 // most finds the commonest manner, and how many requests it took.
 func (r Recent) most() (manner, uint64) {
 	refused := r.Answers[Class529] + r.Answers[Class5xx] + r.Answers[Class429]
 	unanswered := r.Endings.API - min(r.Endings.API, refused+r.Broken)
-	best, n := bySil, unanswered
+	best, n := byNone, unanswered
 	for _, other := range []struct {
 		manner
 		n uint64
-	}{{byCut, r.Broken}, {by429, r.Answers[Class429]}, {by5xx, r.Answers[Class5xx]}, {by529, r.Answers[Class529]}} {
+	}{{byCut, r.Broken - min(r.Broken, r.Silent)}, {bySil, r.Silent}, {by429, r.Answers[Class429]}, {by5xx, r.Answers[Class5xx]}, {by529, r.Answers[Class529]}} {
 		if other.n > n {
 			best, n = other.manner, other.n
 		}

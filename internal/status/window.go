@@ -39,6 +39,7 @@ type cell struct {
 	blame       [blames]atomic.Uint32
 	answers     [7]atomic.Uint32 // by Classes
 	broken      atomic.Uint32
+	silent      atomic.Uint32 // of the broken
 	placeholder atomic.Uint32
 	streams     [8]atomic.Uint32 // by StreamEnds
 	peak        atomic.Int64     // of active
@@ -68,7 +69,7 @@ func (w *window) at(now time.Time) *cell {
 }
 
 func (c *cell) clear() {
-	for _, n := range []*atomic.Uint32{&c.began, &c.ended, &c.broken, &c.placeholder} {
+	for _, n := range []*atomic.Uint32{&c.began, &c.ended, &c.broken, &c.silent, &c.placeholder} {
 		n.Store(0)
 	}
 	for i := range c.blame {
@@ -107,6 +108,9 @@ func (w *window) end(now time.Time, e Ending) {
 	c.answers[classOf(e.Answer)].Add(1)
 	if e.Answer != 0 && !e.Whole && e.By == proxy.ByUpstream {
 		c.broken.Add(1)
+		if e.Silent {
+			c.silent.Add(1)
+		}
 	}
 	if e.Placeholder {
 		c.placeholder.Add(1)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,40 @@ type Lines struct {
 	shut    bool
 
 	hand hand // belongs to the goroutine
+
+	lost   atomic.Uint64
+	lostAt atomic.Int64 // the last one, in nanoseconds since 1970
+	since  atomic.Int64 // when the write began that is not done, so too; 0 for none
+}
+
+// LinesState is how the writing goes.
+type LinesState struct {
+	Dropped uint64 // lines, since the start
+	// LastDrop is when the last of them was dropped; zero before one.
+	LastDrop time.Time
+	// Stalled is for how long the writer has taken nothing; 0 while it does.
+	Stalled time.Duration
+}
+
+// State may be called from any goroutine and waits for nobody.
+func (l *Lines) State() LinesState {
+	s := LinesState{Dropped: l.lost.Load()}
+	if at := l.lostAt.Load(); at != 0 {
+		s.LastDrop = time.Unix(0, at)
+	}
+	if since := l.since.Load(); since != 0 {
+		s.Stalled = time.Since(time.Unix(0, since))
+	}
+	return s
+}
+
+func (l *Lines) drop(n uint64) {
+	if n == 0 {
+		return
+	}
+	l.dropped.Add(float64(n))
+	l.lost.Add(n)
+	l.lostAt.Store(time.Now().UnixNano())
 }
 
 // NewLines starts the goroutine that writes to w. A whole Write of the result
@@ -66,7 +101,7 @@ func (l *Lines) Collect(to chan<- prometheus.Metric) { l.dropped.Collect(to) }
 // Write takes one line. It copies p.
 func (l *Lines) Write(p []byte) (int, error) {
 	if first, taken := l.queue(p); !taken {
-		l.dropped.Inc()
+		l.drop(1)
 	} else if first {
 		select {
 		case l.wake <- struct{}{}:
@@ -146,11 +181,13 @@ func (l *Lines) deliver() time.Duration {
 	if len(l.hand.lines) == 0 {
 		return 0
 	}
+	l.since.CompareAndSwap(0, time.Now().UnixNano())
 	lost, err := l.hand.send(l.w)
-	l.dropped.Add(float64(lost))
+	l.drop(uint64(lost))
 	if err != nil {
 		return retryPause
 	}
+	l.since.Store(0)
 	return pace
 }
 
