@@ -149,6 +149,11 @@ func (w *window) shoot(name string, width int64, dark bool) {
 		chromedp.EmulateViewport(width, 900),
 		chromedp.FullScreenshot(&image, 100),
 	)
+	w.keep(name, image)
+}
+
+func (w *window) keep(name string, image []byte) {
+	w.t.Helper()
 	dir := os.Getenv(imagesVariable)
 	if dir == "" {
 		dir = w.t.TempDir()
@@ -159,4 +164,12 @@ func (w *window) shoot(name string, width int64, dark bool) {
 	if len(image) < 1000 {
 		w.t.Errorf("the picture %s has %d bytes", name, len(image))
 	}
+}
+
+// shootTop takes a picture of what stands first on the page.
+func (w *window) shootTop(name string) {
+	w.t.Helper()
+	var image []byte
+	w.do(chromedp.EmulateViewport(1000, 640), chromedp.CaptureScreenshot(&image))
+	w.keep(name, image)
 }

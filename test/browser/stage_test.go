@@ -20,12 +20,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/thejerf/suture/v4"
 	"tailscale.com/ipn"
 	"tailscale.com/ipn/ipnstate"
 
 	"anthropic-oauth-proxy/internal/config"
+	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/messages"
 	"anthropic-oauth-proxy/supervisor"
 	"anthropic-oauth-proxy/test/harness"
@@ -44,6 +46,7 @@ type stage struct {
 	daemon *daemon
 	system *supervisor.System
 	log    *harness.Buffer
+	stdout *stdout
 	actors map[string]*saboteur
 	proxy  string // host:port
 	admin  string
@@ -67,12 +70,16 @@ func start(t *testing.T, lines string) *stage {
 	}
 	s := &stage{
 		t: t, api: api, daemon: newDaemon(t), log: new(harness.Buffer), actors: make(map[string]*saboteur), exited: make(chan struct{}),
-		proxy: fmt.Sprintf("127.0.0.1:%d", ports[0]), admin: fmt.Sprintf("127.0.0.1:%d", ports[1]),
+		stdout: new(stdout),
+		proxy:  fmt.Sprintf("127.0.0.1:%d", ports[0]), admin: fmt.Sprintf("127.0.0.1:%d", ports[1]),
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	s.client = &http.Client{Transport: transport}
+	s.stdout.log = s.log
+	out := telemetry.NewLines(s.stdout)
 	s.system, err = supervisor.Build(s.config(lines), supervisor.Options{
-		Version: "v0.4.0", Log: zerolog.New(s.log).With().Timestamp().Logger(), Decorate: s.sabotage,
+		Version: "v0.4.0", Log: telemetry.NewLogger(out, zerolog.InfoLevel), Decorate: s.sabotage,
+		Collectors: []prometheus.Collector{out}, LogState: out.State,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +92,10 @@ func start(t *testing.T, lines string) *stage {
 	t.Cleanup(func() {
 		cancel(context.Canceled)
 		<-s.exited
+		s.stdout.flow()
+		if err := out.Close(); err != nil {
+			t.Error(err)
+		}
 		transport.CloseIdleConnections()
 		api.Close()
 		if t.Failed() {
@@ -174,6 +185,29 @@ func (s *stage) hold(plan sim.Plan) {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { cancel(); res.Body.Close() })
+}
+
+// stdout is a standard output that can stand still.
+type stdout struct {
+	log  *harness.Buffer
+	gate sync.Mutex
+	shut bool
+}
+
+func (o *stdout) Write(p []byte) (int, error) {
+	o.gate.Lock()
+	defer o.gate.Unlock()
+	return o.log.Write(p)
+}
+
+// stall makes it stand still, flow moves it again; one test calls them.
+func (o *stdout) stall() { o.gate.Lock(); o.shut = true }
+
+func (o *stdout) flow() {
+	if o.shut {
+		o.shut = false
+		o.gate.Unlock()
+	}
 }
 
 // sabotage wraps an actor.
