@@ -4,6 +4,7 @@
 //	go run ./bench            # in test/; under four minutes
 //	go run ./bench -quick     # under one
 //	go run ./bench -caddy     # builds Caddy first, if there is none
+//	go run ./bench -far       # only an API that is 20 and 100 ms away
 //
 // It needs Linux, two cores and taskset. Every proxy runs pinned to core 0;
 // the load and the simulated API share core 1. Rounds are interleaved: each
@@ -36,6 +37,7 @@ type options struct {
 	rounds    int
 	only      string
 	protocols string
+	far       bool
 }
 
 func main() {
@@ -53,6 +55,7 @@ func run(args []string) error {
 	flags.IntVar(&o.rounds, "rounds", 0, "how often each proxy takes its turn (default 3, with -quick 2)")
 	flags.StringVar(&o.only, "only", "", "comma-separated `names` of the proxies to measure")
 	flags.StringVar(&o.protocols, "upstreams", "plain,tls2", "comma-separated upstream `protocols`: plain, tls1 (HTTP/1.1), tls2 (HTTP/2)")
+	flags.BoolVar(&o.far, "far", false, "only the rows of an API 20 and 100 ms away")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -149,8 +152,16 @@ func (b *bench) measure(protocol sim.Protocol) error {
 		return err
 	}
 	able := slices.DeleteFunc(slices.Clone(b.peers), func(p peer) bool { return protocol == sim.TLS2 && !p.http2 })
-	if err := b.measureMemories(able, up); err != nil {
+	if !b.far {
+		if err := b.measureMemories(able, up); err != nil {
+			return err
+		}
+	}
+	if err := b.measureFar(able, up); err != nil {
 		return err
+	}
+	if b.far {
+		return nil
 	}
 	var procs []*running
 	defer func() {

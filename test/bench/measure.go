@@ -24,7 +24,7 @@ const (
 	memory5000    metric = "memory per waiting stream, 5,000 of them, KiB"
 )
 
-var metrics = []metric{cpuPerRequest, addedLatency, cpuPerChunk, cpuPerMiB, cancelTime, memory1000, memory5000}
+var metrics = append([]metric{cpuPerRequest, addedLatency, cpuPerChunk, cpuPerMiB, cancelTime, memory1000, memory5000}, farMetrics()...)
 
 // A scale says how much work one measurement does.
 type scale struct {

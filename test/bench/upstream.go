@@ -39,7 +39,7 @@ var (
 func chunked(s string) []byte { return fmt.Appendf(nil, "%x\r\n%s\r\n", len(s), s) }
 
 // An upstream is the API side of a measurement. What a request gets is in its
-// query: nothing (JSON), mode=stream (paced deltas until the client leaves) or
+// query: nothing (JSON), mode=down (8 MiB), mode=stream (paced deltas until the client leaves) or
 // mode=wait (one event, then silence). With id=N the moment at which the
 // client left is reported to the channel of [upstream.left].
 type upstream struct {
@@ -137,6 +137,11 @@ func (u *upstream) serveHTTP1(conn net.Conn) {
 		case strings.Contains(target, "mode=stream"):
 			u.pace(conn, r, target)
 			return
+		case strings.Contains(target, "mode=down"):
+			if _, err := io.WriteString(conn, downHead); err != nil || writeDown(conn) != nil {
+				return
+			}
+			continue
 		case strings.Contains(target, "mode=wait"):
 			if _, err := conn.Write(append([]byte(sseHead), chunked(sseFirst)...)); err != nil {
 				return
@@ -192,6 +197,11 @@ func (u *upstream) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", strconv.Itoa(len(jsonBody)))
 		_, _ = io.WriteString(w, jsonBody)
+		return
+	}
+	if mode == "down" {
+		w.Header().Set("Content-Length", strconv.Itoa(farSize))
+		_ = writeDown(w)
 		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
