@@ -65,6 +65,8 @@ type exchange struct {
 	stop func() bool // takes the context's hand off the connection
 	out  *upload     // nil when the request was written whole before reading
 	once sync.Once   // ends the exchange
+	// taken: the whole content was sent before the answer came, and granted.
+	taken bool
 }
 
 func (c *h1Conn) roundTrip(ctx context.Context, req *Request) (*Response, error) {
@@ -158,6 +160,7 @@ func (x *exchange) answer() (*Response, error) {
 		if err != nil {
 			return nil, err
 		}
+		c.head.truthful(res.Header)
 		switch {
 		case res.StatusCode < 100:
 			return nil, errNoStatus
@@ -166,14 +169,14 @@ func (x *exchange) answer() (*Response, error) {
 		case res.StatusCode == http.StatusContinue:
 			x.out.goOn()
 		case res.StatusCode < 200:
-			c.head.truthful(res.Header)
 			if x.req.Interim != nil {
 				x.req.Interim(res.StatusCode, res.Header)
 			}
 		default:
-			c.head.end(res.Header)
+			c.head.end()
 			if res.StatusCode < 300 {
 				x.out.goOn() // a refusal does not want the content that it was asked about
+				x.taken = x.out.sentWithin(unlimited)
 			}
 			return x.response(res), nil
 		}
@@ -197,15 +200,16 @@ func (x *exchange) response(res *http.Response) *Response {
 }
 
 // longUpload is what an API may leave unread and still keep its connection.
-// One that answers without having read more than that closes it, some without
-// a word in their answer, and the next request would run into the end.
+// One that refuses a request without having read more than that closes it, some
+// without a word in their answer, and the next request would run into the end.
+// Who grants one that was sent to its end has read it.
 const longUpload = 256 << 10
 
 // end gives the connection back or closes it, and waits for the upload: when
 // it returns, nobody reads the request's body any more.
 func (x *exchange) end(clean bool) {
 	x.once.Do(func() {
-		reusable := x.stop() && clean && x.out.sentWithin(longUpload) && x.conn.br.Buffered() == 0
+		reusable := x.stop() && clean && (x.taken || x.out.sentWithin(longUpload)) && x.conn.br.Buffered() == 0
 		if reusable {
 			x.conn.pool.release(x.conn)
 			return

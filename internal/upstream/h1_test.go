@@ -116,7 +116,7 @@ func TestPragmaStandsAlone(t *testing.T) {
 				if _, err := http.ReadRequest(br); err != nil {
 					return
 				}
-				_, _ = fmt.Fprintf(c, "HTTP/1.1 103 Early Hints\r\n%s\r\nHTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", tc.head, tc.head, len(body), body)
+				_, _ = fmt.Fprintf(c, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n%s\r\nHTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", tc.head, tc.head, len(body), body)
 			}
 		})
 		for range 2 {
@@ -138,6 +138,33 @@ func TestPragmaStandsAlone(t *testing.T) {
 		}
 		if h1, _ := p.Connections(); h1 != 1 {
 			t.Errorf("%d connections", h1)
+		}
+	}
+}
+
+// A connection that carried a long upload serves on when the API granted it,
+// and not when it was refused: some servers then close without a word.
+func TestConnectionsAfterALongUpload(t *testing.T) {
+	for _, tc := range []struct{ status, conns int }{{200, 1}, {413, 2}} {
+		p := tls1(t, func(_ int, c *tls.Conn, _ *corked, br *bufio.Reader) {
+			for {
+				req, err := http.ReadRequest(br)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, req.Body)
+				_, _ = fmt.Fprintf(c, "HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n", tc.status)
+			}
+		})
+		for range 2 {
+			res, err := p.RoundTrip(t.Context(), post(p, io.LimitReader(zeros{}, 2*longUpload)))
+			if err != nil || res.Status != tc.status {
+				t.Fatal(res, err)
+			}
+			_ = res.Body.Close()
+		}
+		if n := int(scraped(t, p)["upstream_dial_seconds"]); n != tc.conns {
+			t.Errorf("status %d: %d connections, want %d", tc.status, n, tc.conns)
 		}
 	}
 }

@@ -119,8 +119,7 @@ func (r *headReader) begin() {
 }
 
 // end is called after the last head: what follows is content.
-func (r *headReader) end(h http.Header) {
-	r.truthful(h)
+func (r *headReader) end() {
 	*r = headReader{from: r.from, left: unlimited}
 }
 
