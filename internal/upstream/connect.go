@@ -36,6 +36,7 @@ type link struct {
 	raw       net.Conn  // the socket
 	stream    net.Conn  // what HTTP is spoken on: the socket, or TLS over it
 	secure    *tls.Conn // nil without TLS to the API
+	below     *gatherer // what secure writes to
 	handshake time.Duration
 	expires   time.Time // of the API's certificate; zero without TLS
 }
@@ -73,6 +74,7 @@ func clientTLS(base *tls.Config, host string) *tls.Config {
 		c = base.Clone()
 	}
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
+	c.DynamicRecordSizingDisabled = true // nobody waits for half an upload
 	c.ClientSessionCache = tls.NewLRUClientSessionCache(64)
 	if c.ServerName == "" {
 		c.ServerName = host
@@ -204,7 +206,8 @@ func (k *connector) one(ctx context.Context, address string) (*link, *Error) {
 		return l, nil
 	}
 	start := time.Now()
-	l.secure = tls.Client(l.stream, k.tls)
+	l.below = &gatherer{Conn: l.stream}
+	l.secure = tls.Client(l.below, k.tls)
 	l.stream = l.secure
 	if err := l.secure.HandshakeContext(ctx); err != nil {
 		l.close()

@@ -25,6 +25,7 @@ type h2Conn struct {
 	pool   *Pool
 	raw    net.Conn      // closed without ceremony: nobody may wait for a goodbye
 	nc     net.Conn      // TLS over raw
+	below  *gatherer     // between the two
 	writer chan struct{} // has one token while there is something to write
 	closed chan struct{} // closes with the connection
 	served sync.WaitGroup
@@ -33,8 +34,8 @@ type h2Conn struct {
 
 	mu      sync.Mutex
 	room    sync.Cond // broadcast when an upload may go on
-	out     bytes.Buffer
-	spare   bytes.Buffer
+	out     batch
+	spare   batch
 	framer  *http2.Framer // writes into out
 	block   bytes.Buffer  // where encoder puts a header block
 	encoder *hpack.Encoder
@@ -44,7 +45,7 @@ type h2Conn struct {
 	leaving bool  // no new streams: GOAWAY, from either side or in spirit
 	said    Code  // by the API's GOAWAY
 
-	batch   uint64 // of what gathers in out
+	batches uint64 // how many were written: the number of the one that gathers in out
 	broken  error  // why nothing can be written any more
 	written int    // of the batch whose write failed
 
@@ -108,7 +109,7 @@ var (
 func newH2Conn(p *Pool, l *link) *h2Conn {
 	now := time.Now()
 	c := &h2Conn{
-		pool: p, raw: l.raw, nc: l.stream,
+		pool: p, raw: l.raw, nc: l.stream, below: l.below,
 		facts:  factsOf(l),
 		writer: make(chan struct{}, 1), closed: make(chan struct{}),
 		streams: make(map[uint32]*h2Stream), nextID: 1, maxFrame: defaultFrame,
@@ -117,6 +118,7 @@ func newH2Conn(p *Pool, l *link) *h2Conn {
 		receive: newReceiveWindow(connWindow), grants: grants{initial: p.budget.window(), unacked: true},
 		pulse: pulse{lastRead: now, idleSince: now, greetedAt: now},
 	}
+	c.below.gather()
 	c.room.L = &c.mu
 	c.framer = http2.NewFramer(&c.out, nil)
 	c.encoder = hpack.NewEncoder(&c.block)
@@ -176,7 +178,7 @@ func (c *h2Conn) fail(err error) {
 // stageOf says how far a stream can have come on a connection that fails: a
 // head that was not written to its end was not read either.
 func (c *h2Conn) stageOf(s *h2Stream) Stage {
-	if s.batch == c.batch || c.broken != nil && s.batch+1 == c.batch && s.headEnd > c.written {
+	if s.batch == c.batches || c.broken != nil && s.batch+1 == c.batches && s.headEnd > c.written {
 		return Unsent
 	}
 	return Sent
@@ -213,18 +215,15 @@ func (c *h2Conn) writeLoop() {
 		runtime.Gosched()
 		c.mu.Lock()
 		c.out, c.spare = c.spare, c.out
-		c.batch++
+		c.batches++
 		c.mu.Unlock()
-		n, err := c.spare.WriteTo(c.nc)
+		n, err := c.spare.writeTo(c.nc, c.below)
 		c.mu.Lock()
 		if err != nil {
-			c.leaving, c.broken, c.written = true, err, int(n)
+			c.leaving, c.broken, c.written = true, err, n
 			_ = c.raw.SetReadDeadline(time.Now().Add(lastWords))
 			c.mu.Unlock()
 			return
-		}
-		if c.spare.Cap() > 2*uploadBacklog {
-			c.spare = bytes.Buffer{} // what once was large need not stay so
 		}
 		c.room.Broadcast()
 		c.mu.Unlock()
@@ -272,6 +271,13 @@ func readFailure(err error) error {
 		return fmt.Errorf("read frame: %w", err)
 	}
 	return err
+}
+
+// writeData sends content in a record of its own. The caller holds mu.
+func (c *h2Conn) writeData(id uint32, end bool, p []byte) {
+	c.out.cut()
+	_ = c.framer.WriteData(id, end, p)
+	c.out.cut()
 }
 
 // reset ends a stream on both sides. The caller holds mu.

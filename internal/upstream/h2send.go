@@ -45,7 +45,7 @@ func (c *h2Conn) open(ctx context.Context, req *Request) (*h2Stream, error) {
 		return nil, errPlaceLost
 	}
 	s := &h2Stream{
-		conn: c, id: c.nextID, batch: c.batch, news: make(chan struct{}, 1), bare: req.Method == http.MethodHead,
+		conn: c, id: c.nextID, batch: c.batches, news: make(chan struct{}, 1), bare: req.Method == http.MethodHead,
 		left: -1, initial: c.grants.initial, receive: newReceiveWindow(c.grants.initial), send: sendWindow{left: c.initialWindow},
 	}
 	c.nextID += 2
@@ -78,7 +78,7 @@ func (s *h2Stream) sendWhole(req *Request) bool {
 	defer req.Body.Close()
 	for {
 		k, err := req.Body.Read(buf.b[:min(len(buf.b), c.maxFrame)])
-		_ = c.framer.WriteData(s.id, err == io.EOF, buf.b[:k])
+		c.writeData(s.id, err == io.EOF, buf.b[:k])
 		if err != nil {
 			return true
 		}

@@ -260,7 +260,7 @@ func (s *h2Stream) write(p []byte) error {
 		n := min(int64(len(p)), s.send.left, c.send.left, int64(c.maxFrame))
 		s.send.spend(n)
 		c.send.spend(n)
-		_ = c.framer.WriteData(s.id, false, p[:n])
+		c.writeData(s.id, false, p[:n])
 		c.signal()
 		p = p[n:]
 	}
@@ -283,7 +283,7 @@ func (s *h2Stream) finish(trailer http.Header) error {
 		c.encodeFields(trailer)
 		c.writeBlock(s.id, true)
 	} else {
-		_ = c.framer.WriteData(s.id, true, nil)
+		c.writeData(s.id, true, nil)
 	}
 	c.signal()
 	if s.state = s.state.endLocal(); s.state == streamClosed {
