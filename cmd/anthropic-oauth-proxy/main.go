@@ -7,6 +7,7 @@
 //	anthropic-oauth-proxy healthcheck   ask a running proxy whether it is ready
 //	anthropic-oauth-proxy status        say how a running proxy is, and whose fault what is wrong is
 //	anthropic-oauth-proxy doctor        look at all that the proxy depends on
+//	anthropic-oauth-proxy dump          make a hanging proxy say where it hangs, and end
 //	anthropic-oauth-proxy version       print the version
 //
 // All of them take --config FILE. The exit code is 0 for a clean end, 1 when

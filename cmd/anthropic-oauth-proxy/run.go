@@ -35,6 +35,8 @@ commands:
                 exit 0 healthy, 1 not, 2 nobody answers
   doctor        look at all that the proxy depends on, safe beside a running one:
                 exit 0 when nothing failed, else 1
+  dump          make the proxy of this container write all its goroutines to stderr,
+                and end: the last thing to do to one that hangs
   version       print the version
 
 flags:
@@ -63,6 +65,8 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	case asked.command == "version":
 		fmt.Fprintf(stdout, "anthropic-oauth-proxy %s (%s, %s/%s, commit %s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, commit())
 		return exitOK
+	case asked.command == "dump":
+		return dump(firstProcess, stdout, stderr)
 	case asked.command == "doctor":
 		return examine(asked, getenv, stdout, stderr)
 	case asked.command == "status" && asked.admin != "":
@@ -86,7 +90,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 
 // commands maps each command to the flags that it has beside --config.
 var commands = map[string][]string{
-	"serve": nil, "check-config": nil, "healthcheck": nil, "version": nil,
+	"serve": nil, "check-config": nil, "healthcheck": nil, "dump": nil, "version": nil,
 	"status": {"admin", "watch", "json"}, "doctor": {"json"},
 }
 
@@ -112,7 +116,7 @@ func parse(args []string) (request, error) {
 	if rest := flags.Args(); len(rest) > 0 {
 		r.command = rest[0]
 		if _, known := commands[r.command]; !known {
-			return r, errors.New("unknown command: use serve, check-config, healthcheck, status, doctor or version")
+			return r, errors.New("unknown command: use serve, check-config, healthcheck, status, doctor, dump or version")
 		}
 		if err := flags.Parse(rest[1:]); err != nil {
 			return r, err

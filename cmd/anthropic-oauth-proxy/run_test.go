@@ -68,7 +68,7 @@ func TestRun(t *testing.T) {
 		{"help of a command", []string{"serve", "--help"}, nil, 0, []string{usage}, nil},
 		{"version", []string{"version"}, nil, 0, []string{"anthropic-oauth-proxy dev (go1."}, nil},
 		{"version needs no configuration", []string{"version", "--config", absent}, nil, 0, []string{"anthropic-oauth-proxy dev"}, nil},
-		{"unknown command", []string{"sevre"}, nil, 2, nil, []string{"unknown command: use serve, check-config, healthcheck, status, doctor or version", "--help"}},
+		{"unknown command", []string{"sevre"}, nil, 2, nil, []string{"unknown command: use serve, check-config, healthcheck, status, doctor, dump or version", "--help"}},
 		{"unknown flag", []string{"--port", "80"}, nil, 2, nil, []string{"-port", "--help"}},
 		{"unknown flag of a command", []string{"serve", "--port=80"}, nil, 2, nil, []string{"-port", "--help"}},
 		{"two commands", []string{"version", "serve"}, nil, 2, nil, []string{"too many arguments", "--help"}},

@@ -65,6 +65,54 @@ func TestRunbookLinksAndSnippets(t *testing.T) {
 	}
 }
 
+// acting are the commands in the RUNBOOK's sentences that change something, and
+// the phase of the cluster test that does the same.
+var acting = map[string]string{
+	"kubectl rollout restart statefulset/anthropic-oauth-proxy": "rollout restart with 50 streams",
+	"kubectl apply -k":        "preflight and verify say yes",
+	"k8s/preflight":           "preflight and verify say yes",
+	"k8s/preflight -k DIR":    "a second install beside the first",
+	"k8s/verify -n NAMESPACE": "a second install beside the first",
+	"kubectl port-forward anthropic-oauth-proxy-0 9090": "every command of the RUNBOOK",
+}
+
+// Every command of the RUNBOOK is run by a test, or says why not.
+func TestRunbookCommandsAreTested(t *testing.T) {
+	phases, err := os.ReadFile("cluster/cluster_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	isPhase := func(name string) bool { return strings.Contains(string(phases), "{\""+name+"\", d.") }
+	all, err := RunbookBlocks(runbook(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := 0
+	for _, block := range all {
+		phase := regexp.MustCompile(`^run: phase "(.*)"$`).FindStringSubmatch(block.How)
+		switch {
+		case block.How == "run: healthy", block.How == "run: last":
+			run++
+		case phase != nil && isPhase(phase[1]):
+			run++
+		case strings.HasPrefix(block.How, "not run: "):
+		default:
+			t.Errorf("no phase of the cluster test is called as %q says", block.How)
+		}
+	}
+	if run < 15 {
+		t.Errorf("only %d snippets are run", run)
+	}
+	for _, command := range RunbookCommands(runbook(t)) {
+		if phase, known := acting[command]; !LooksOnly(command) && (!known || !isPhase(phase)) {
+			t.Errorf("no phase of the cluster test runs `%s`", command)
+		}
+	}
+	if _, err := RunbookBlocks("Look:\n\n```sh\nkubectl get pods\n```\n"); err == nil {
+		t.Error("a snippet that nobody runs goes unnoticed")
+	}
+}
+
 // What the RUNBOOK shows of the binary is what the binary does.
 func TestRunbookSpeaksOfTheBinaryAsItIs(t *testing.T) {
 	p := startProxy(t)

@@ -45,6 +45,7 @@ func TestDeployment(t *testing.T) {
 		{"sidecar first, proxy after it, Ready", d.firstStart},
 		{"a streamed answer by MagicDNS name", d.streams},
 		{"preflight and verify say yes", d.scriptsSayYes},
+		{"every command of the RUNBOOK", d.runbookHealthy},
 		{"tailscaled is killed and comes back", d.daemonKilled},
 		{"tailscaled hangs and is replaced", d.daemonHangs},
 		{"rollout restart with 50 streams", d.rolloutRestart},
@@ -56,6 +57,7 @@ func TestDeployment(t *testing.T) {
 		{"a wrong auth key", d.wrongAuthKey},
 		{"preflight says no, one reason at a time", d.preflightSaysNo},
 		{"verify says no, one reason at a time", d.verifySaysNo},
+		{"the RUNBOOK's last resorts", d.runbookLast},
 		{"a second install beside the first", d.secondInstall},
 		{"several pods behind one Service name", d.highAvailability},
 	} {
@@ -188,7 +190,7 @@ func (d *deployment) volume(class string) {
 }
 
 func (d *deployment) firstStart(t *testing.T) {
-	d.setAuthKey(authKey)
+	d.runbook(t, `run: phase "sidecar first, proxy after it, Ready"`, "tskey-auth-…", authKey)
 	pod := d.awaitReady(2*time.Minute, "")
 	sidecar, proxy := status(pod, "tailscale"), status(pod, "proxy")
 	if sidecar.State.Running == nil || proxy.State.Running == nil {

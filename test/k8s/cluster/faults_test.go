@@ -195,7 +195,7 @@ func (d *deployment) badConfig(t *testing.T) {
 		t.Errorf("preflight exits %d and does not warn of the crash loop:\n%s", code, said)
 	}
 	broken := d.pod()
-	d.run("rollout", "undo", "statefulset/anthropic-oauth-proxy")
+	d.runbook(t, `run: phase "a config that is refused, and the way back"`)
 	d.awaitReady(2*time.Minute, string(broken.UID))
 	d.overlay.change = change
 }
@@ -237,4 +237,9 @@ func (d *deployment) wrongAuthKey(t *testing.T) {
 	d.run("delete", "pod", podName, "--grace-period=5")
 	d.awaitReady(3*time.Minute, string(pod.UID))
 	d.tailnet.control.RequireAuthKey = ""
+	// The key in one step, and a new identity. Here the old machine is removed
+	// by nobody, and its name comes back with testcontrol's next node.
+	d.volume(defaultClass)
+	d.runbook(t, `run: phase "a wrong auth key"`, "tskey-auth-…", authKey, "k8s/verify", "true")
+	d.awaitReady(3*time.Minute, "")
 }

@@ -68,9 +68,12 @@ func (d *deployment) prometheus(t *testing.T) string {
 }
 
 func (d *deployment) scriptsSayYes(t *testing.T) {
+	prometheus := d.prometheus(t)
+	d.runbook(t, `run: phase "preflight and verify say yes"`, "k8s/overlays/production", d.overlay.write(t),
+		"10.99.1.4", d.tailnet.pods.Load().(string), "http://prometheus:9090", prometheus)
 	for name, args := range map[string][]string{
 		"preflight": {"-k", d.overlay.write(t)},
-		"verify":    {"-t", "60", "-e", d.tailnet.pods.Load().(string), "-p", d.prometheus(t)},
+		"verify":    {"-t", "60", "-e", d.tailnet.pods.Load().(string), "-p", prometheus},
 	} {
 		code, said := d.script(name, args...)
 		example(t, name, said)

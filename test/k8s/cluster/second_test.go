@@ -73,7 +73,7 @@ func (d *deployment) secondInstall(t *testing.T) {
 	if code, said := d.script("preflight", "-k", dir); code != 0 || !strings.Contains(said, "namespace "+secondNamespace+" enforces") {
 		t.Fatalf("preflight -k examples/second-install exits %d:\n%s", code, said)
 	}
-	d.run("apply", "-k", dir)
+	d.run("-n", secondNamespace, "apply", "-k", dir)
 	d.await(2*time.Minute, "the second install's pod is Ready", func() bool {
 		pod := &core.Pod{}
 		out, err := d.try("", "-n", secondNamespace, "get", "pod", podName, "-o", "json")
