@@ -134,6 +134,10 @@ func (d *deployment) prepare(t *testing.T) {
 		d.kube.apply(localClasses, "apply", "-f", "-")
 	}
 	d.volume(defaultClass)
+	if !strings.Contains(d.run("get", "crd", "-o", "name"), "prometheusrules.monitoring.coreos.com") {
+		d.kube.apply(monitoringTypes, "apply", "-f", "-")
+		d.run("wait", "--for=condition=Established", "crd", "-l", "proxy-cluster-test", "--timeout=60s")
+	}
 }
 
 // The classes of a cluster without a provisioner: the default, and the one that

@@ -66,10 +66,6 @@ func (d *deployment) secondInstall(t *testing.T) {
 	d.run("label", "namespace", secondNamespace, "pod-security.kubernetes.io/enforce=restricted")
 	d.run("-n", secondNamespace, "create", "secret", "generic", "tailscale-auth", "--from-literal=TS_AUTHKEY="+authKey)
 	d.volume(namedClass)
-	if !strings.Contains(d.run("get", "crd", "-o", "name"), "prometheusrules.monitoring.coreos.com") {
-		d.kube.apply(monitoringTypes, "apply", "-f", "-")
-		d.run("wait", "--for=condition=Established", "crd", "-l", "proxy-cluster-test", "--timeout=60s")
-	}
 	if code, said := d.script("preflight", "-k", dir); code != 0 || !strings.Contains(said, "namespace "+secondNamespace+" enforces") {
 		t.Fatalf("preflight -k examples/second-install exits %d:\n%s", code, said)
 	}
