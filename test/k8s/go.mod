@@ -8,6 +8,7 @@ require (
 	anthropic-oauth-proxy v0.0.0
 	anthropic-oauth-proxy/test v0.0.0-00010101000000-000000000000
 	github.com/compose-spec/compose-go/v2 v2.16.2
+	github.com/grafana/grafana-foundation-sdk/go v0.0.22
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.93.0
 	github.com/prometheus/prometheus v0.313.0
 	golang.org/x/mod v0.41.0
