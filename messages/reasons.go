@@ -14,7 +14,11 @@ const (
 	ReasonTimeout          Reason = "timeout"
 	ReasonStale            Reason = "stale"
 	ReasonPollFailed       Reason = "poll_failed"
+	ReasonBadAnswer        Reason = "bad_answer"
+	ReasonNotASocket       Reason = "not_a_socket"
+	ReasonOwnLimits        Reason = "own_limits" // EMFILE and its like
 	ReasonNoState          Reason = "no_state"
+	ReasonUnknownState     Reason = "unknown_state"
 	ReasonStarting         Reason = "starting"
 	ReasonStopped          Reason = "stopped"
 	ReasonNeedsLogin       Reason = "needs_login"
@@ -49,8 +53,16 @@ var reasonTable = []reasonRow{
 		"The watcher has gone silent: read the supervisor's log lines about the service tailnet, then the sidecar's log."},
 	{ReasonPollFailed, "tailscaled could not be asked, for another cause", true,
 		"Read the detail, and check that the socket at tailscale.socket or TAILSCALE_SOCKET is tailscaled's own."},
+	{ReasonBadAnswer, "what answers does not speak as tailscaled does", true,
+		"Check that the socket at tailscale.socket or TAILSCALE_SOCKET is tailscaled's own, and the sidecar's version against the one that this build was tested with."},
+	{ReasonNotASocket, "what lies at the socket's path is no socket", false,
+		"Set tailscale.socket or TAILSCALE_SOCKET to tailscaled's socket, and mount its directory rather than the socket itself: a container runtime makes a directory of a file that is not there yet."},
+	{ReasonOwnLimits, "this process cannot open one more file or connection", true,
+		"Raise this process's limit on open files, or lower proxy.max_connections: tailscaled is not to blame."},
 	{ReasonNoState, "tailscaled has no engine state yet, or never will", true,
 		"Check in the sidecar's log that its auth key is valid, its state directory is writable and the control server can be reached."},
+	{ReasonUnknownState, "tailscaled is in a state that this build does not know", true,
+		"Read the state's name in the detail, and use a sidecar of the version that this build was tested with."},
 	{ReasonStarting, "tailscaled starts, or cannot reach the control server", true,
 		"Check that the sidecar reaches the control server; if it is merely slow, raise tailscale.connect_timeout_secs."},
 	{ReasonStopped, "somebody ran `tailscale down`", true,

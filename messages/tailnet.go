@@ -27,6 +27,7 @@ const (
 	ImpairedControlSilent  Impairment = "control_silent"  // Health: no map response for two minutes
 	ImpairedNoDERP         Impairment = "no_derp"         // Health: no home relay connection
 	ImpairedKeyExpiring    Impairment = "key_expiring"    // the node key expires within days
+	ImpairedNameDiffers    Impairment = "name_differs"    // clients know the node by another name
 	ImpairedUnreachable    Impairment = "unreachable"     // the configured peer does not answer pings
 	ImpairedHealth         Impairment = "health"          // any other Health entry that touches connectivity
 )
@@ -34,7 +35,7 @@ const (
 // Impairments lists every impairment once.
 var Impairments = []Impairment{
 	ImpairedControlOffline, ImpairedControlSilent, ImpairedNoDERP,
-	ImpairedKeyExpiring, ImpairedUnreachable, ImpairedHealth,
+	ImpairedKeyExpiring, ImpairedNameDiffers, ImpairedUnreachable, ImpairedHealth,
 }
 
 // TailnetStatus is one classified look at tailscaled.
@@ -49,9 +50,11 @@ type TailnetStatus struct {
 	Backend string `json:"backend"`
 	// Impaired is sorted and without duplicates; empty unless connected.
 	Impaired []Impairment `json:"impaired"`
-	// Hostname is the node's real MagicDNS short name, IP its address, IPv4
-	// first. Both are empty when there are none.
+	// Hostname is the node's real MagicDNS short name, DNSName the whole name
+	// without the last dot, IP its address, IPv4 first. Each is empty when there
+	// is none.
 	Hostname string `json:"hostname"`
+	DNSName  string `json:"dns_name"`
 	IP       string `json:"ip"`
 	// KeyExpiry is when the node key expires; zero when it does not.
 	KeyExpiry time.Time `json:"key_expiry"`

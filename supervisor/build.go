@@ -126,7 +126,9 @@ func Build(c config.Config, o Options) (*System, error) {
 	s.root.Add(domain("edge", longestEdgePause, listener.New(s.events, s.desired, s.edge, o.Log)))
 	s.root.Add(domain("admin", longestPause, metrics.New(s.admin), port))
 	if s.sidecar.api != nil {
-		s.root.Add(domain("tailnet", longestPause, tailnet.New(s.events, s.sidecar.api, s.sidecar.watch, o.Log)))
+		watcher := tailnet.New(s.events, s.sidecar.api, s.sidecar.watch, o.Log)
+		m.Registry.MustRegister(watcher)
+		s.root.Add(domain("tailnet", longestPause, watcher))
 	}
 	return s, s.begin(c)
 }
@@ -147,7 +149,7 @@ func newSidecar(c config.Tailscale) sidecar {
 	}
 	s := sidecar{
 		api: tailnet.NewLocalAPI(c.Socket), hostname: c.Hostname,
-		watch: tailnet.Config{PollInterval: c.PollInterval, ReachabilityPeer: c.ReachabilityPeer},
+		watch: tailnet.Config{PollInterval: c.PollInterval, Hostname: c.Hostname, ReachabilityPeer: c.ReachabilityPeer},
 	}
 	if c.IdentifyCallers {
 		s.callers = callers.New(s.api)

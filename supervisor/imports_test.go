@@ -112,7 +112,7 @@ func TestWhoImportsWhom(t *testing.T) {
 // own: here it would end up in the service's go.mod.
 func TestHeavyDependenciesStayOut(t *testing.T) {
 	packages := goList(t, "-deps", "-test", module+"/...")
-	if _, there := packages["tailscale.com/client/local"]; !there {
+	if _, there := packages["tailscale.com/ipn/ipnstate"]; !there {
 		t.Fatal("the list is not the service's")
 	}
 	for path := range packages {

@@ -33,6 +33,7 @@ const (
 	fieldDetail    = "detail"
 	fieldImpaired  = "impaired"
 	fieldHostname  = "hostname"
+	fieldDNSName   = "dns_name"
 	fieldIP        = "ip"
 	fieldExpected  = "expected"
 	fieldUnlogged  = "changes_unlogged"
@@ -43,23 +44,29 @@ const (
 	fieldBudgetMS  = "budget_ms"
 )
 
+// remindEvery is when what is still wrong with the tailnet is told again.
+const remindEvery = time.Hour
+
 // firstReport is when a wait for the tailnet is reported first; each next
 // report comes after twice the time.
 const firstReport = time.Second
 
 // reporter writes at most one line of each kind per change of the state, and
-// none for a repetition. A tailnet that flaps is told of now and then, with the
-// number of changes left out; its last word always comes. It belongs to the
-// conductor's goroutine.
+// none for a repetition, but for an hourly reminder of what is still wrong. A
+// tailnet that flaps is told of now and then, with the number of changes left
+// out; its last word always comes. It belongs to the conductor's goroutine.
 type reporter struct {
 	log      zerolog.Logger
 	expected string
 
 	was      messages.State
 	told     messages.TailnetStatus // in the last line about the tailnet
-	unlogged int                    // changes of the tailnet since then
+	toldAt   time.Time
+	causes   causes // told of that state
+	unlogged int    // changes of the tailnet since then
 	lines    allowance
-	hostname string        // the node's name when it last had one
+	misnamed string // the node's wrong name in the last line about it
+	namedAt  time.Time
 	reportAt time.Duration // of the wait for the tailnet
 }
 
@@ -74,10 +81,10 @@ func (r *reporter) changes(m lifecycle.Machine) {
 	// each change, with the remedy.
 	if is.Phase == messages.ConnectingTailnet && was.Phase == messages.ConnectingTailnet {
 		r.waiting(is, m.Limits().ConnectTimeout)
-	} else if !sameTailnet(r.told, is.Tailnet) && r.lines.take(is.TickedAt) {
-		r.tailnet(is.Tailnet)
+	} else if r.isNews(is) && r.lines.take(is.TickedAt) {
+		r.tailnet(is)
 	}
-	r.name(is.Tailnet.Hostname)
+	r.name(is)
 	if is.Trouble != was.Trouble {
 		r.edge(is)
 	}
@@ -85,6 +92,24 @@ func (r *reporter) changes(m lifecycle.Machine) {
 		r.phase(was, is, m.Trigger())
 		r.reportAt = firstReport
 	}
+}
+
+// isNews reports whether the tailnet has changed since the last line, has a
+// cause that was not told, or is wrong for so long that it is told again.
+func (r *reporter) isNews(is messages.State) bool {
+	t := is.Tailnet
+	wrong := t.Link == messages.LinkNotConnected || len(t.Impaired) > 0
+	return !sameTailnet(r.told, t) || r.causes.lack(t.Detail) ||
+		wrong && is.TickedAt.Sub(r.toldAt) >= remindEvery
+}
+
+// tell keeps what the last line about the tailnet said.
+func (r *reporter) tell(is messages.State) {
+	if !sameTailnet(r.told, is.Tailnet) {
+		r.causes = nil
+	}
+	r.causes.add(is.Tailnet.Detail)
+	r.told, r.toldAt, r.unlogged = is.Tailnet, is.TickedAt, 0
 }
 
 func (r *reporter) phase(was, is messages.State, why lifecycle.Trigger) {
@@ -107,7 +132,8 @@ func (r *reporter) phase(was, is messages.State, why lifecycle.Trigger) {
 	line.Msg(sentence)
 }
 
-func (r *reporter) tailnet(t messages.TailnetStatus) {
+func (r *reporter) tailnet(is messages.State) {
+	t := is.Tailnet
 	level, sentence := zerolog.WarnLevel, "the tailnet is not connected"
 	switch {
 	case t.Link == messages.LinkDisabled:
@@ -121,10 +147,11 @@ func (r *reporter) tailnet(t messages.TailnetStatus) {
 	for i, imp := range t.Impaired {
 		impaired[i] = string(imp)
 	}
-	r.log.WithLevel(level).Str(fieldEvent, eventTailnet).Int(fieldUnlogged, r.unlogged-1).
+	r.log.WithLevel(level).Str(fieldEvent, eventTailnet).Int(fieldUnlogged, max(r.unlogged-1, 0)).
 		Str(fieldLink, string(t.Link)).Str(fieldReason, string(t.Reason)).Str(fieldDetail, t.Detail).
-		Strs(fieldImpaired, impaired).Str(fieldHostname, t.Hostname).Str(fieldIP, t.IP).Msg(sentence)
-	r.told, r.unlogged = t, 0
+		Strs(fieldImpaired, impaired).Str(fieldHostname, t.Hostname).Str(fieldDNSName, t.DNSName).
+		Str(fieldIP, t.IP).Msg(sentence)
+	r.tell(is)
 }
 
 // edge tells what is wrong with our own port, or that nothing is any more.
@@ -144,13 +171,15 @@ func (r *reporter) stalled(late time.Duration) {
 		Msg("the process stood still, or got no time: nobody else is to blame for what was not seen meanwhile")
 }
 
-// waiting reports at 1, 2, 4, 8 … seconds, and whenever the reason changes.
+// waiting reports at 1, 2, 4, 8 … seconds, and whenever there is another reason
+// or cause.
 func (r *reporter) waiting(is messages.State, budget time.Duration) {
 	waited := is.TickedAt.Sub(is.Since)
-	if waited < r.reportAt && (is.Tailnet.Reason == r.told.Reason || !r.lines.take(is.TickedAt)) {
+	same := is.Tailnet.Reason == r.told.Reason && !r.causes.lack(is.Tailnet.Detail)
+	if waited < r.reportAt && (same || !r.lines.take(is.TickedAt)) {
 		return
 	}
-	r.told, r.unlogged = is.Tailnet, 0
+	r.tell(is)
 	for r.reportAt <= waited {
 		r.reportAt *= 2
 	}
@@ -161,23 +190,30 @@ func (r *reporter) waiting(is messages.State, budget time.Duration) {
 		Msg("waiting for the tailnet")
 }
 
-// name warns once per change of the node's name. A node that lost its name for
-// a while and has the same again is no news.
-func (r *reporter) name(hostname string) {
-	if hostname == "" || hostname == r.hostname {
+// name warns of a name that is not the expected one, once an hour and at each
+// change. A node that was lost for a while and has the same name is no news.
+func (r *reporter) name(is messages.State) {
+	t := is.Tailnet
+	if t.Hostname == "" {
 		return
 	}
-	r.hostname = hostname
-	if r.expected == "" || strings.EqualFold(hostname, r.expected) {
+	if !slices.Contains(t.Impaired, messages.ImpairedNameDiffers) {
+		r.misnamed = ""
 		return
 	}
-	r.log.Warn().Str(fieldEvent, eventHostname).Str(fieldHostname, hostname).Str(fieldExpected, r.expected).
-		Msg("the node has another name than the configuration expects: clients must use the real one")
+	name := t.Hostname + " " + t.DNSName
+	if name == r.misnamed && is.TickedAt.Sub(r.namedAt) < remindEvery {
+		return
+	}
+	r.misnamed, r.namedAt = name, is.TickedAt
+	r.log.Warn().Str(fieldEvent, eventHostname).Str(fieldHostname, t.Hostname).Str(fieldDNSName, t.DNSName).
+		Str(fieldExpected, r.expected).Str(fieldDetail, t.Detail).
+		Msg("the node has another name than clients use: they reach nobody, or somebody else")
 }
 
 // sameTailnet ignores the time of the look and the wording of the detail: a
 // warning that counts seconds in its text is no news.
 func sameTailnet(a, b messages.TailnetStatus) bool {
 	return a.Link == b.Link && a.Reason == b.Reason && slices.Equal(a.Impaired, b.Impaired) &&
-		a.Hostname == b.Hostname && a.IP == b.IP
+		a.Hostname == b.Hostname && a.DNSName == b.DNSName && a.IP == b.IP
 }

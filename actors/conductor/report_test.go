@@ -133,9 +133,7 @@ func TestHostnameWarnings(t *testing.T) {
 		}{
 			{"proxy", 0}, {"Proxy", 0}, {"proxy-1", 1}, {"proxy-1", 0}, {"", 0}, {"proxy-1", 0}, {"proxy-2", 1}, {"proxy", 0}, {"proxy-2", 1},
 		} {
-			o := up()
-			o.Status.Hostname = c.hostname
-			s.send(o)
+			s.send(named(c.hostname))
 			lines := s.lines(eventHostname)
 			if len(lines) != c.want {
 				t.Errorf("%d %q: %d warnings, want %d", i, c.hostname, len(lines), c.want)
@@ -147,6 +145,94 @@ func TestHostnameWarnings(t *testing.T) {
 			}
 		}
 	})
+}
+
+func named(hostname string) messages.TailnetObserved {
+	o := up()
+	o.Status.Hostname, o.Status.DNSName = hostname, hostname+".lab.ts.net"
+	if hostname != "" && !strings.EqualFold(hostname, "proxy") {
+		o.Status.Impaired = []messages.Impairment{messages.ImpairedNameDiffers}
+	}
+	return o
+}
+
+// What stays wrong is told again each hour; what is well is not.
+func TestWhatStaysWrongIsToldAgain(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		event             func() messages.Event
+		tailnet, hostname int
+	}{
+		{"a wrong name", func() messages.Event { return named("proxy-1") }, 2, 2},
+		{"not connected", func() messages.Event { return down(messages.ReasonStopped) }, 2, 0},
+		{"all is well", func() messages.Event { return up() }, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			play(t, func(s *stage) {
+				s.send(on, up(), ready, c.event())
+				s.lines("")
+				for range 2 * 60 * 60 {
+					s.pass(time.Second)
+					s.send(c.event())
+				}
+				var tailnet, hostname int
+				for _, l := range s.lines("") {
+					switch l[fieldEvent] {
+					case eventTailnet:
+						tailnet++
+					case eventHostname:
+						hostname++
+					}
+				}
+				if tailnet != c.tailnet || hostname != c.hostname {
+					t.Errorf("in two hours %d lines about the tailnet and %d about the name, want %d and %d", tailnet, hostname, c.tailnet, c.hostname)
+				}
+			})
+		})
+	}
+}
+
+// tailscaled names the cause a moment after the state, and counts in its words.
+func TestACauseThatComesLaterIsTold(t *testing.T) {
+	because := func(detail string) messages.TailnetObserved {
+		o := down(messages.ReasonNeedsLogin)
+		o.Status.Detail = detail
+		return o
+	}
+	const bad = "You are logged out. The last login error was: invalid authkey"
+	for _, c := range []struct {
+		name   string
+		before []messages.Event
+		event  string // the lines to count
+	}{
+		{"while it serves", []messages.Event{on, up(), ready, because("")}, eventTailnet},
+		{"while it waits for the start", []messages.Event{on, because("")}, eventWaiting},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			play(t, func(s *stage) {
+				s.send(c.before...)
+				s.lines("")
+				for i, step := range []struct {
+					detail string
+					want   int
+				}{
+					{bad, 1}, {bad, 0}, {"", 0}, {bad, 0},
+					{"no network map in 2m5s", 1}, {"no network map in 2m6.25s", 0}, {bad, 0},
+				} {
+					s.send(because(step.detail))
+					if lines := s.lines(c.event); len(lines) != step.want {
+						t.Errorf("%d %q: %d lines, want %d: %v", i, step.detail, len(lines), step.want, lines)
+					}
+				}
+				for i := range 100 {
+					s.send(because("cause " + strings.Repeat("x", i)))
+				}
+				if n := len(s.lines(c.event)); n > maxCauses {
+					t.Errorf("100 causes of one state made %d lines", n)
+				}
+			})
+		})
+	}
 }
 
 // A tailnet that flaps every second for a minute: one line per change, of each

@@ -17,6 +17,7 @@ type Health struct {
 	State    string `json:"state"`  // the lifecycle's
 	Tailnet  string `json:"tailnet"`
 	Hostname string `json:"tailnet_hostname,omitempty"`
+	DNSName  string `json:"tailnet_dns_name,omitempty"`
 	IP       string `json:"tailnet_ip,omitempty"`
 	// Reason says why the tailnet is not connected, Detail in tailscaled's own
 	// words; Since is when it was last gained or lost.
@@ -24,6 +25,8 @@ type Health struct {
 	Detail   string                `json:"tailnet_detail,omitempty"`
 	Since    *time.Time            `json:"tailnet_since,omitempty"`
 	Impaired []messages.Impairment `json:"tailnet_impaired,omitempty"`
+	// KeyExpiry is when the node key expires.
+	KeyExpiry *time.Time `json:"tailnet_key_expiry,omitempty"`
 	// Trouble is what is wrong with ourselves, with more words for a person and
 	// since when.
 	Trouble       messages.Trouble `json:"trouble,omitempty"`
@@ -44,7 +47,8 @@ type Health struct {
 func healthOf(s messages.State, now time.Time) Health {
 	h := Health{
 		Status: "degraded", State: string(s.Phase), Tailnet: string(messages.LinkNotConnected),
-		Hostname: s.Tailnet.Hostname, IP: s.Tailnet.IP, Since: moment(s.TailnetSince),
+		Hostname: s.Tailnet.Hostname, DNSName: s.Tailnet.DNSName, IP: s.Tailnet.IP,
+		Since: moment(s.TailnetSince), KeyExpiry: moment(s.Tailnet.KeyExpiry),
 		Reason: s.Tailnet.Reason, Detail: s.Tailnet.Detail, Impaired: s.Tailnet.Impaired,
 		Trouble: s.Trouble, TroubleDetail: s.TroubleDetail, TroubleSince: moment(s.TroubleSince),
 		StalledAt: moment(s.StalledAt), StalledMS: s.StalledFor.Milliseconds(),

@@ -15,7 +15,7 @@ type StateCollector struct {
 	state func() messages.State
 	now   func() time.Time
 
-	phase, connected, reason, impaired, lastPoll, keyExpiry *prometheus.Desc
+	phase, connected, reason, impaired, nameDiffers, lastPoll, keyExpiry *prometheus.Desc
 }
 
 // NewStateCollector makes a collector over the newest state.
@@ -25,18 +25,19 @@ func NewStateCollector(state func() messages.State) *StateCollector {
 	}
 	return &StateCollector{
 		state: state, now: time.Now,
-		phase:     desc("lifecycle_state", "1 for the lifecycle's current state.", "state"),
-		connected: desc("tailnet_connected", "1 while peers on the tailnet can be expected to reach us, or checking is off."),
-		reason:    desc("tailnet_state", "1 for what the tailnet is now: connected, disabled, or the reason why it is not connected.", "state"),
-		impaired:  desc("tailnet_impaired", "1 for each thing that is wrong while the tailnet is connected.", "reason"),
-		lastPoll:  desc("tailnet_last_poll_timestamp_seconds", "When tailscaled was last looked at."),
-		keyExpiry: desc("tailnet_key_expiry_timestamp_seconds", "When the node key expires; absent when it does not."),
+		phase:       desc("lifecycle_state", "1 for the lifecycle's current state.", "state"),
+		connected:   desc("tailnet_connected", "1 while peers on the tailnet can be expected to reach us, or checking is off."),
+		reason:      desc("tailnet_state", "1 for what the tailnet is now: connected, disabled, or the reason why it is not connected.", "state"),
+		impaired:    desc("tailnet_impaired", "1 for each thing that is wrong while the tailnet is connected.", "reason"),
+		nameDiffers: desc("tailnet_name_differs", "1 while the node has another name than clients use."),
+		lastPoll:    desc("tailnet_last_poll_timestamp_seconds", "When tailscaled was last looked at."),
+		keyExpiry:   desc("tailnet_key_expiry_timestamp_seconds", "When the node key expires; absent when it does not."),
 	}
 }
 
 // Describe lists the metrics.
 func (c *StateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.phase, c.connected, c.reason, c.impaired, c.lastPoll, c.keyExpiry} {
+	for _, d := range []*prometheus.Desc{c.phase, c.connected, c.reason, c.impaired, c.nameDiffers, c.lastPoll, c.keyExpiry} {
 		ch <- d
 	}
 }
@@ -61,6 +62,7 @@ func (c *StateCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, i := range messages.Impairments {
 		gauge(c.impaired, truth(slices.Contains(h.Impaired, i)), string(i))
 	}
+	gauge(c.nameDiffers, truth(slices.Contains(h.Impaired, messages.ImpairedNameDiffers)))
 	if !s.Tailnet.At.IsZero() {
 		gauge(c.lastPoll, seconds(s.Tailnet.At))
 	}

@@ -1,9 +1,9 @@
 package tailnet
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"net/url"
@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"tailscale.com/client/local"
-	"tailscale.com/ipn"
 	"tailscale.com/ipn/ipnstate"
 
 	"anthropic-oauth-proxy/messages"
@@ -28,28 +27,51 @@ const keyExpiringWithin = 3 * 24 * time.Hour
 // maxDetail bounds what goes into logs and pages, in bytes.
 const maxDetail = 400
 
+// The names that tailscaled gives its states (package ipn).
+const (
+	stateNone         = "NoState"
+	stateStarting     = "Starting"
+	stateRunning      = "Running"
+	stateStopped      = "Stopped"
+	stateNeedsLogin   = "NeedsLogin"
+	stateNeedsMachine = "NeedsMachineAuth"
+	stateInUse        = "InUseOtherUser"
+)
+
 // Classify says what one look at tailscaled means: st when err is nil, else the
 // failure to get it. known are the warnings that the bus has announced, if any.
 func Classify(st *ipnstate.Status, err error, known Warnings, now time.Time) messages.TailnetStatus {
+	if err == nil && st == nil {
+		err = fmt.Errorf("%w: nothing", errBadAnswer)
+	}
 	if err != nil {
 		return messages.TailnetStatus{
 			Link: messages.LinkNotConnected, Reason: failureReason(err), Detail: failureDetail(err), At: now,
 		}
 	}
-	out := messages.TailnetStatus{Backend: st.BackendState, Detail: healthDetail(st.Health), At: now}
+	out := messages.TailnetStatus{Backend: tidy(st.BackendState), Detail: healthDetail(st.Health), At: now}
 	out.IP = firstIP(st.TailscaleIPs)
 	if st.Self != nil {
-		out.Hostname = hostname(st.Self, out.IP)
+		out.Hostname, out.DNSName = names(st.Self, out.IP)
 		if st.Self.KeyExpiry != nil {
 			out.KeyExpiry = *st.Self.KeyExpiry
 		}
 	}
 	if out.Reason = stateReason(st, out, now); out.Reason != messages.ReasonNone {
 		out.Link = messages.LinkNotConnected
+		switch {
+		case out.Reason == messages.ReasonUnknownState:
+			explain(&out, fmt.Sprintf("tailscaled calls its state %q", out.Backend))
+		case out.Reason == messages.ReasonKeyExpired && !out.KeyExpiry.IsZero():
+			explain(&out, "the node key expired at "+date(out.KeyExpiry))
+		}
 		return out
 	}
 	out.Link = messages.LinkConnected
-	out.Impaired = impairments(st, out.KeyExpiry, known, now)
+	out.Impaired = impairments(st, known)
+	if !out.KeyExpiry.IsZero() && out.KeyExpiry.Before(now.Add(keyExpiringWithin)) {
+		impair(&out, messages.ImpairedKeyExpiring, "the node key expires at "+date(out.KeyExpiry))
+	}
 	return out
 }
 
@@ -57,37 +79,37 @@ func Classify(st *ipnstate.Status, err error, known Warnings, now time.Time) mes
 // counts: an expired node still has its addresses and calls itself online.
 func stateReason(st *ipnstate.Status, seen messages.TailnetStatus, now time.Time) messages.Reason {
 	switch st.BackendState {
-	case ipn.Running.String():
+	case stateRunning:
 		if seen.IP == "" {
 			return messages.ReasonNoAddress
 		}
 		return messages.ReasonNone
-	case ipn.Starting.String():
+	case stateStarting:
 		return messages.ReasonStarting
-	case ipn.Stopped.String():
+	case stateStopped:
 		return messages.ReasonStopped
-	case ipn.NeedsMachineAuth.String():
+	case stateNeedsMachine:
 		return messages.ReasonNeedsApproval
-	case ipn.InUseOtherUser.String():
+	case stateInUse:
 		return messages.ReasonInUseOtherUser
-	case ipn.NeedsLogin.String():
+	case stateNeedsLogin:
 		expired := st.Self != nil && st.Self.Expired
 		if expired || (!seen.KeyExpiry.IsZero() && !seen.KeyExpiry.After(now)) {
 			return messages.ReasonKeyExpired
 		}
 		return messages.ReasonNeedsLogin
-	default:
+	case stateNone:
 		return messages.ReasonNoState
+	default:
+		return messages.ReasonUnknownState
 	}
 }
 
-func impairments(st *ipnstate.Status, keyExpiry time.Time, known Warnings, now time.Time) []messages.Impairment {
+// impairments are the warnings that tailscaled's own words give, sorted.
+func impairments(st *ipnstate.Status, known Warnings) []messages.Impairment {
 	var found []messages.Impairment
 	if st.Self == nil || !st.Self.Online {
 		found = append(found, messages.ImpairedControlOffline)
-	}
-	if !keyExpiry.IsZero() && keyExpiry.Before(now.Add(keyExpiringWithin)) {
-		found = append(found, messages.ImpairedKeyExpiring)
 	}
 	for _, text := range st.Health {
 		if imp := known.impairment(text); imp != "" {
@@ -98,26 +120,48 @@ func impairments(st *ipnstate.Status, keyExpiry time.Time, known Warnings, now t
 	return slices.Compact(found)
 }
 
-// addImpairment returns a sorted list with imp in it, sharing nothing.
-func addImpairment(list []messages.Impairment, imp messages.Impairment) []messages.Impairment {
-	list = append(slices.Clone(list), imp)
-	slices.Sort(list)
-	return slices.Compact(list)
+// impair adds a warning and its account to s.
+func impair(s *messages.TailnetStatus, imp messages.Impairment, detail string) {
+	s.Impaired = append(slices.Clone(s.Impaired), imp)
+	slices.Sort(s.Impaired)
+	s.Impaired = slices.Compact(s.Impaired)
+	explain(s, detail)
 }
 
+// explain puts an account of ours before tailscaled's own, which may be long.
+func explain(s *messages.TailnetStatus, detail string) {
+	s.Detail = tidy(strings.Join(nonEmpty(detail, s.Detail), "; "))
+}
+
+// date is a time as people read it.
+func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// failureReason names what kept us from an answer. What this process has run
+// out of is not tailscaled's fault, and a daemon whose queue of callers is full
+// hangs as one that does not answer.
 func failureReason(err error) messages.Reason {
 	switch {
-	case errors.Is(err, fs.ErrPermission) || local.IsAccessDeniedError(err):
+	case isAny(err, errBadAnswer, errNobody):
+		return messages.ReasonBadAnswer
+	case isAny(err, errNotASocket, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EINVAL, syscall.EPROTOTYPE):
+		return messages.ReasonNotASocket
+	case isAny(err, fs.ErrPermission) || local.IsAccessDeniedError(err): // the latter is the library's, which others ask with
 		return messages.ReasonPermissionDenied
-	case errors.Is(err, fs.ErrNotExist):
+	case isAny(err, fs.ErrNotExist):
 		return messages.ReasonSocketAbsent
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case isAny(err, syscall.ECONNREFUSED):
 		return messages.ReasonRefused
-	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
+	case isAny(err, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS):
+		return messages.ReasonOwnLimits
+	case isAny(err, context.DeadlineExceeded, os.ErrDeadlineExceeded, syscall.EAGAIN):
 		return messages.ReasonTimeout
 	default:
 		return messages.ReasonPollFailed
 	}
+}
+
+func isAny(err error, kinds ...error) bool {
+	return slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) })
 }
 
 // failureDetail drops the made-up URL that the HTTP client puts in front.
@@ -156,25 +200,30 @@ func tidy(text string) string {
 
 // firstIP prefers IPv4: people recognise it.
 func firstIP(ips []netip.Addr) string {
-	sorted := slices.SortedStableFunc(slices.Values(ips), func(a, b netip.Addr) int {
-		return cmp.Compare(a.BitLen(), b.BitLen())
-	})
-	if len(sorted) == 0 {
+	var first netip.Addr
+	for _, ip := range ips {
+		if ip.IsValid() && (!first.IsValid() || ip.BitLen() < first.BitLen()) {
+			first = ip
+		}
+	}
+	if !first.IsValid() {
 		return ""
 	}
-	return sorted[0].String()
+	return first.String()
 }
 
-// hostname is the node's MagicDNS short name. Without an address the name that
-// tailscaled gives is only the machine's own, which means nothing to peers.
-func hostname(self *ipnstate.PeerStatus, ip string) string {
+// names are the node's MagicDNS name, the first label and the whole. Without an
+// address the name that tailscaled gives is only the machine's own, which means
+// nothing to peers.
+func names(self *ipnstate.PeerStatus, ip string) (short, full string) {
 	if ip == "" {
-		return ""
+		return "", ""
 	}
-	if short, _, _ := strings.Cut(self.DNSName, "."); short != "" {
-		return short
+	full = tidy(strings.TrimSuffix(self.DNSName, "."))
+	if short, _, _ = strings.Cut(full, "."); short == "" {
+		short = tidy(self.HostName)
 	}
-	return self.HostName
+	return short, full
 }
 
 func nonEmpty(texts ...string) []string {

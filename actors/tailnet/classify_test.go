@@ -2,9 +2,9 @@ package tailnet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"tailscale.com/client/local"
 	"tailscale.com/health"
+	"tailscale.com/ipn"
 	"tailscale.com/ipn/ipnstate"
 
 	"anthropic-oauth-proxy/messages"
@@ -102,14 +102,14 @@ func TestClassifyStatus(t *testing.T) {
 		{"a new code that does not", running(healthTexts("The moon is full.")),
 			Warnings{"The moon is full.": {Code: "moon"}}, want{link: up, detail: "moon"}},
 		{"key expires in two days", running(expiry(48 * time.Hour)), nil,
-			want{link: up, impaired: []messages.Impairment{"key_expiring"}}},
+			want{link: up, impaired: []messages.Impairment{"key_expiring"}, detail: "the node key expires at 2026-03-06T05:06:07Z"}},
 		{"key expires in four days", running(expiry(96 * time.Hour)), nil, want{link: up}},
 		{"no address", running(noAddress), nil, want{link: down, reason: messages.ReasonNoAddress, nameless: true}},
 		{"down", running(state("Stopped"), offline), nil, want{link: down, reason: messages.ReasonStopped}},
 		{"logged out", running(state("NeedsLogin"), noAddress, offline), nil,
 			want{link: down, reason: messages.ReasonNeedsLogin, nameless: true}},
 		{"key expired: still online, still addressed", running(state("NeedsLogin"), expiry(-time.Second)), nil,
-			want{link: down, reason: messages.ReasonKeyExpired}},
+			want{link: down, reason: messages.ReasonKeyExpired, detail: "expired at 2026-03-04T05:06:06Z"}},
 		{"key expired by control's word", running(state("NeedsLogin"), func(st *ipnstate.Status) { st.Self.Expired = true }), nil,
 			want{link: down, reason: messages.ReasonKeyExpired}},
 		{"machine approval wanted: still online, still addressed", running(state("NeedsMachineAuth")), nil,
@@ -120,7 +120,11 @@ func TestClassifyStatus(t *testing.T) {
 			want{link: down, reason: messages.ReasonNoState, detail: "State store failed", nameless: true}},
 		{"starting", running(state("Starting"), noAddress), nil, want{link: down, reason: messages.ReasonStarting, nameless: true}},
 		{"another user's", running(state("InUseOtherUser")), nil, want{link: down, reason: messages.ReasonInUseOtherUser}},
-		{"a state nobody knows", running(state("Levitating")), nil, want{link: down, reason: messages.ReasonNoState}},
+		{"a state nobody knows", running(state("Levitating")), nil,
+			want{link: down, reason: messages.ReasonUnknownState, detail: `calls its state "Levitating"`}},
+		{"an empty answer", &ipnstate.Status{}, nil, want{link: down, reason: messages.ReasonUnknownState, detail: `""`, nameless: true}},
+		{"addresses that are none", running(func(st *ipnstate.Status) { st.TailscaleIPs = []netip.Addr{{}} }), nil,
+			want{link: down, reason: messages.ReasonNoAddress, nameless: true}},
 		{"no self", running(func(st *ipnstate.Status) { st.Self = nil }), nil,
 			want{link: up, impaired: []messages.Impairment{"control_offline"}, nameless: true}},
 	} {
@@ -138,7 +142,7 @@ func TestClassifyStatus(t *testing.T) {
 			if got.Backend != tc.st.BackendState || got.At != testNow {
 				t.Errorf("backend %q at %v", got.Backend, got.At)
 			}
-			if len(tc.st.TailscaleIPs) > 0 && got.IP != "100.64.0.1" {
+			if len(tc.st.TailscaleIPs) > 1 && got.IP != "100.64.0.1" {
 				t.Errorf("IP %q, want the IPv4 one", got.IP)
 			}
 		})
@@ -150,7 +154,6 @@ func TestClassifyFailure(t *testing.T) {
 		inner := &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", errno)}
 		return &url.Error{Op: "Get", URL: "http://local-tailscaled.sock/", Err: fmt.Errorf("reach tailscaled: %w", inner)}
 	}
-	denied := new(local.AccessDeniedError)
 	for _, tc := range []struct {
 		name string
 		err  error
@@ -161,8 +164,16 @@ func TestClassifyFailure(t *testing.T) {
 		{"no permission", dial(syscall.EACCES), messages.ReasonPermissionDenied},
 		{"hung", fmt.Errorf("get: %w", context.DeadlineExceeded), messages.ReasonTimeout},
 		{"died while answering", fmt.Errorf("get: %w", io.ErrUnexpectedEOF), messages.ReasonPollFailed},
-		{"refused by tailscaled", fmt.Errorf("get: %w", error(wrapped{denied})), messages.ReasonPermissionDenied},
-		{"an answer that is no JSON", errors.New("invalid character"), messages.ReasonPollFailed},
+		{"refused by tailscaled", fmt.Errorf("get: %w", fs.ErrPermission), messages.ReasonPermissionDenied},
+		{"nonsense", fmt.Errorf("get: %w", errBadAnswer), messages.ReasonBadAnswer},
+		{"a path through a file", dial(syscall.ENOTDIR), messages.ReasonNotASocket},
+		{"a path that goes round in a circle", dial(syscall.ELOOP), messages.ReasonNotASocket},
+		{"a path too long for a socket", dial(syscall.EINVAL), messages.ReasonNotASocket},
+		{"a socket for datagrams", dial(syscall.EPROTOTYPE), messages.ReasonNotASocket},
+		{"no descriptor left", dial(syscall.EMFILE), messages.ReasonOwnLimits},
+		{"none left on the machine", dial(syscall.ENFILE), messages.ReasonOwnLimits},
+		{"hung for so long that its queue is full", dial(syscall.EAGAIN), messages.ReasonTimeout},
+		{"nothing at all", nil, messages.ReasonBadAnswer},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := Classify(nil, tc.err, nil, testNow)
@@ -175,12 +186,6 @@ func TestClassifyFailure(t *testing.T) {
 		})
 	}
 }
-
-// wrapped keeps the client's error type but not its text, which needs a cause.
-type wrapped struct{ error }
-
-func (w wrapped) Error() string { return "access denied" }
-func (w wrapped) Unwrap() error { return w.error }
 
 func TestHostnameWithoutMagicDNS(t *testing.T) {
 	got := Classify(running(func(st *ipnstate.Status) { st.Self.DNSName = "" }), nil, nil, testNow)
@@ -205,5 +210,20 @@ func TestWarningsKeepTheStatusWording(t *testing.T) {
 		if w, ok := got[want]; !ok || w.Code != string(in.WarnableCode) {
 			t.Errorf("%q is not known by its text: %v", want, got)
 		}
+	}
+}
+
+// The names and numbers that this package writes out are tailscale's own.
+func TestTheNamesAreTailscales(t *testing.T) {
+	for state, name := range map[ipn.State]string{
+		ipn.NoState: stateNone, ipn.Starting: stateStarting, ipn.Running: stateRunning, ipn.Stopped: stateStopped,
+		ipn.NeedsLogin: stateNeedsLogin, ipn.NeedsMachineAuth: stateNeedsMachine, ipn.InUseOtherUser: stateInUse,
+	} {
+		if state.String() != name {
+			t.Errorf("%v is called %q here", state, name)
+		}
+	}
+	if busMask != ipn.NotifyInitialState|ipn.NotifyInitialHealthState {
+		t.Errorf("the bus is asked for %v", ipn.NotifyWatchOpt(busMask))
 	}
 }

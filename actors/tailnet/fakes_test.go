@@ -19,12 +19,12 @@ import (
 
 // fakeSource is a tailscaled that a test moves by hand.
 type fakeSource struct {
-	mu      sync.Mutex
-	answer  func(ctx context.Context) (*ipnstate.Status, error)
-	polls   []time.Time
-	bus     chan Warnings // a notification; closing it breaks the stream
-	pingErr error
-	pings   atomic.Int32
+	mu     sync.Mutex
+	answer func(ctx context.Context) (*ipnstate.Status, error)
+	polls  []time.Time
+	bus    chan Warnings // a notification; closing it breaks the stream
+	ping   func(context.Context) error
+	pings  atomic.Int32
 }
 
 func newFake() *fakeSource {
@@ -58,6 +58,7 @@ func (f *fakeSource) Watch(ctx context.Context, wake func(Warnings)) error {
 	if bus == nil {
 		return syscall.ECONNREFUSED
 	}
+	wake(nil)
 	for {
 		select {
 		case <-ctx.Done():
@@ -71,17 +72,25 @@ func (f *fakeSource) Watch(ctx context.Context, wake func(Warnings)) error {
 	}
 }
 
-func (f *fakeSource) Ping(context.Context, string) error {
+func (f *fakeSource) Ping(ctx context.Context, _ string) error {
 	f.pings.Add(1)
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.pingErr
+	ping := f.ping
+	f.mu.Unlock()
+	if ping == nil {
+		return nil
+	}
+	return ping(ctx)
 }
 
 func (f *fakeSource) setPing(err error) {
+	f.setPingFunc(func(context.Context) error { return err })
+}
+
+func (f *fakeSource) setPingFunc(ping func(context.Context) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.pingErr = err
+	f.ping = ping
 }
 
 // breakBus ends the stream, and refuses a new one until openBus.

@@ -6,16 +6,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
+	"os"
 	"path/filepath"
-	"sync/atomic"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"tailscale.com/health"
 	"tailscale.com/ipn"
-	"tailscale.com/ipn/ipnstate"
-	"tailscale.com/types/key"
 
 	"anthropic-oauth-proxy/messages"
 )
@@ -85,6 +84,49 @@ func TestFailuresOfTheSocket(t *testing.T) {
 	}
 }
 
+// What lies at the path need not be a socket, and the system says the same of
+// it as of a daemon that died.
+func TestWhatIsNoSocket(t *testing.T) {
+	dir := t.TempDir()
+	file, within := filepath.Join(dir, "file"), filepath.Join(dir, "file", "tailscaled.sock")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loop := filepath.Join(dir, "loop")
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	datagrams, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "datagrams"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer datagrams.Close()
+	for path, detail := range map[string]string{
+		dir: "is a directory, not a socket", file: "is a regular file, not a socket", within: "not a directory",
+		loop: "", "/dev/null": "is a special file, not a socket", datagrams.LocalAddr().String(): "",
+		filepath.Join(dir, strings.Repeat("long", 40)): "invalid argument",
+	} {
+		st, err := source(t, path).Status(t.Context())
+		got := Classify(st, err, nil, time.Now())
+		if got.Reason != messages.ReasonNotASocket || !strings.Contains(got.Detail, detail) {
+			t.Errorf("%s: %q, %q, want %q in it", path, got.Reason, got.Detail, detail)
+		}
+	}
+}
+
+// Whoever may not write to a directory is refused before the system sees that it
+// is no socket.
+func TestADirectoryOfSomebodyElse(t *testing.T) {
+	denied := &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)}
+	if got := failureReason(dialCause(t.TempDir(), denied)); got != messages.ReasonNotASocket {
+		t.Errorf("a directory is %q", got)
+	}
+	socket := serveSocket(t, http.NotFoundHandler())
+	if got := failureReason(dialCause(socket, denied)); got != messages.ReasonPermissionDenied {
+		t.Errorf("a socket of somebody else is %q", got)
+	}
+}
+
 func TestWatchForwardsHealthByText(t *testing.T) {
 	socket := serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		enc := json.NewEncoder(w)
@@ -95,59 +137,7 @@ func TestWatchForwardsHealthByText(t *testing.T) {
 	}))
 	var heard []Warnings
 	err := source(t, socket).Watch(t.Context(), func(w Warnings) { heard = append(heard, w) })
-	if err == nil || len(heard) != 2 || heard[0] != nil || heard[1]["No relay."].Code != "no-derp-home" {
+	if err == nil || len(heard) != 3 || heard[0] != nil || heard[1] != nil || heard[2]["No relay."].Code != "no-derp-home" {
 		t.Errorf("heard %v, then %v", heard, err)
-	}
-}
-
-func TestPingResolvesOnceAndFallsBackToTSMP(t *testing.T) {
-	var statuses, discos, tsmps atomic.Int32
-	var tsmpErr atomic.Value
-	tsmpErr.Store("")
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /localapi/v0/status", func(w http.ResponseWriter, _ *http.Request) {
-		statuses.Add(1)
-		_ = json.NewEncoder(w).Encode(ipnstate.Status{Peer: map[key.NodePublic]*ipnstate.PeerStatus{
-			key.NewNode().Public(): {DNSName: "AI.tail-scale.ts.net.", TailscaleIPs: []netip.Addr{netip.MustParseAddr("100.64.0.9")}},
-		}})
-	})
-	mux.HandleFunc("POST /localapi/v0/ping", func(w http.ResponseWriter, r *http.Request) {
-		res := ipnstate.PingResult{IP: r.FormValue("ip")}
-		switch {
-		case r.FormValue("ip") != "100.64.0.9":
-			res.Err = "no matching peer"
-		case r.FormValue("type") == "disco":
-			discos.Add(1)
-			res.Err = "disco is blocked"
-		default:
-			tsmps.Add(1)
-			res.Err = tsmpErr.Load().(string)
-		}
-		_ = json.NewEncoder(w).Encode(res)
-	})
-	src := source(t, serveSocket(t, mux))
-	for _, phase := range []struct {
-		name, peer, tsmpErr string
-		wantErr             bool
-		statuses            int32
-	}{
-		{"by short name", "ai", "", false, 1},
-		{"again, from memory", "ai", "", false, 1},
-		{"a miss forgets the address", "ai", "timeout", true, 1},
-		{"so it is resolved again", "ai", "", false, 2},
-		{"by FQDN", "ai.tail-scale.ts.net.", "", false, 3},
-		{"by address, unresolved", "100.64.0.9", "", false, 3},
-		{"nobody of that name", "nobody", "", true, 4},
-	} {
-		tsmpErr.Store(phase.tsmpErr)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		err := src.Ping(ctx, phase.peer)
-		cancel()
-		if (err != nil) != phase.wantErr || statuses.Load() != phase.statuses {
-			t.Fatalf("%s: error %v, %d statuses, want %d", phase.name, err, statuses.Load(), phase.statuses)
-		}
-	}
-	if discos.Load() == 0 || tsmps.Load() != discos.Load() {
-		t.Errorf("%d disco and %d TSMP pings, want as many", discos.Load(), tsmps.Load())
 	}
 }

@@ -8,12 +8,11 @@ package tailnet
 
 import (
 	"context"
-	"fmt"
-	"strings"
-	"sync"
+	"errors"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"tailscale.com/ipn/ipnstate"
 
@@ -29,9 +28,9 @@ type Sender interface {
 type Source interface {
 	// Status answers with the daemon's own state; peers may be missing.
 	Status(ctx context.Context) (*ipnstate.Status, error)
-	// Watch follows the bus until it breaks or ctx ends, and calls wake for
-	// every notification, from the calling goroutine. The warnings are nil
-	// when the notification is not about health. The error is never nil.
+	// Watch follows the bus until it breaks or ctx ends, and calls wake, from
+	// the calling goroutine, when it is open and for every notification. The
+	// warnings are nil when it is not about health. The error is never nil.
 	Watch(ctx context.Context, wake func(Warnings)) error
 	// Ping asks whether a peer, a MagicDNS name or an address, answers.
 	Ping(ctx context.Context, peer string) error
@@ -44,6 +43,9 @@ type Config struct {
 	// asked twice per interval and each answer has half of it, plus slack, to
 	// arrive.
 	PollInterval time.Duration
+	// Hostname is the MagicDNS short name that clients know the node by; empty
+	// expects none. Its domain should stay what it was when it was first seen.
+	Hostname string
 	// ReachabilityPeer is pinged every PingInterval, unless it is empty.
 	ReachabilityPeer string
 	// PingInterval is the time between pings; zero means a minute.
@@ -58,14 +60,18 @@ const (
 	lostInterval = time.Second
 	// minGap keeps polls apart however often the bus wakes us.
 	minGap = 50 * time.Millisecond
-	// socketGrace is waited before a refusal is believed: tailscaled makes its
-	// socket a moment before it lets other users in, and the lifecycle gives up
-	// on a refusal at once.
+	// socketGrace is waited before it is believed that the socket is not for us
+	// or not a socket, because the lifecycle gives up on either at once:
+	// tailscaled removes what is in its socket's way, makes the socket, and lets
+	// other users in a moment later.
 	socketGrace = 250 * time.Millisecond
 	// ownStall is how late our own timer may be. If it is later, this process
 	// or the whole machine stood still, and tailscaled is not to blame for the
 	// answer that is missing.
 	ownStall = 100 * time.Millisecond
+	// maxStalls is how many answers in a row may be thrown away for that: a
+	// machine that never keeps time must not keep us silent.
+	maxStalls = 2
 )
 
 // followUps are the pauses before the extra polls that a wake-up earns:
@@ -83,6 +89,8 @@ type Actor struct {
 	warnings    atomic.Pointer[Warnings]
 	connected   atomic.Bool
 	unreachable atomic.Bool
+	busOpens    prometheus.Counter
+	naming      naming // the poll loop's
 }
 
 // New makes the actor. It starts nothing. What changed is the conductor's to
@@ -91,34 +99,41 @@ func New(facts Sender, src Source, cfg Config, log zerolog.Logger) *Actor {
 	if cfg.PingInterval == 0 {
 		cfg.PingInterval = time.Minute
 	}
-	return &Actor{facts: facts, src: src, cfg: cfg, log: log, wake: make(chan struct{}, 1)}
+	return &Actor{
+		facts: facts, src: src, cfg: cfg, log: log, wake: make(chan struct{}, 1), naming: naming{expected: cfg.Hostname},
+		busOpens: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tailnet_bus_opens_total", Help: "How often tailscaled's notifications were subscribed to; every end of the subscription costs another one.",
+		}),
+	}
 }
+
+// Describe and Collect make the actor a collector of what only it knows.
+func (a *Actor) Describe(ch chan<- *prometheus.Desc) { a.busOpens.Describe(ch) }
+
+// Collect is safe while the actor serves.
+func (a *Actor) Collect(ch chan<- prometheus.Metric) { a.busOpens.Collect(ch) }
 
 // String names the service in logs and metrics.
 func (a *Actor) String() string { return "tailnet" }
 
 // Serve watches until ctx ends and returns only when everything it started has
-// ended too.
+// ended too. It panics when one of its helpers did, and brings that one's stack.
 func (a *Actor) Serve(ctx context.Context) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	var helpers sync.WaitGroup
-	defer helpers.Wait()
-	defer stop(nil)
-	start := func(name string, run func(context.Context)) {
-		helpers.Go(func() {
-			// The supervisor recovers Serve alone: a helper's panic must become
-			// Serve's error or it would take the process with it.
-			defer func() {
-				if r := recover(); r != nil {
-					stop(fmt.Errorf("run %s: panic: %v", name, r))
-				}
-			}()
-			run(ctx)
-		})
+	err := a.watch(ctx)
+	var p *helperPanic
+	if errors.As(err, &p) {
+		panic(p)
 	}
-	start("bus watcher", a.watchBus)
+	return err
+}
+
+func (a *Actor) watch(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	h := helpers{stop: stop}
+	defer h.end()
+	h.start(ctx, "bus watcher", a.watchBus)
 	if a.cfg.ReachabilityPeer != "" {
-		start("reachability ping", a.pingPeer)
+		h.start(ctx, "reachability ping", a.pingPeer)
 	}
 	return a.pollLoop(ctx)
 }
@@ -148,23 +163,46 @@ func (a *Actor) pollLoop(ctx context.Context) error {
 	}
 }
 
-// look asks tailscaled how it is, and adds what the pings found.
+// look asks tailscaled how it is, and adds what else is known.
 func (a *Actor) look(ctx context.Context) messages.TailnetStatus {
-	asked := time.Now()
-	status := a.ask(ctx)
-	switch {
-	case status.Reason == messages.ReasonPermissionDenied && rest(ctx, socketGrace),
-		status.Reason == messages.ReasonTimeout && time.Since(asked) > a.patience()+ownStall:
-		status = a.ask(ctx)
+	status := a.fresh(ctx)
+	switch status.Reason {
+	case messages.ReasonPermissionDenied, messages.ReasonNotASocket:
+		if rest(ctx, socketGrace) {
+			status = a.fresh(ctx)
+		}
 	}
 	connected := status.Link == messages.LinkConnected
 	a.connected.Store(connected)
-	if connected && a.unreachable.Load() {
-		status.Impaired = addImpairment(status.Impaired, messages.ImpairedUnreachable)
-		detail := a.cfg.ReachabilityPeer + " does not answer pings"
-		status.Detail = strings.Join(nonEmpty(status.Detail, detail), "; ")
+	if !connected {
+		return status
+	}
+	if a.unreachable.Load() {
+		impair(&status, messages.ImpairedUnreachable, a.cfg.ReachabilityPeer+" does not answer pings")
+	}
+	if how := a.naming.differs(status); how != "" {
+		impair(&status, messages.ImpairedNameDiffers, how)
 	}
 	return status
+}
+
+// fresh asks, and asks again when this process stood still meanwhile: a failure
+// is then not tailscaled's, and good news is old.
+func (a *Actor) fresh(ctx context.Context) messages.TailnetStatus {
+	for range maxStalls {
+		asked := time.Now()
+		if status := a.ask(ctx); !a.stalled(asked, a.patience()) {
+			return status
+		}
+	}
+	return a.ask(ctx)
+}
+
+// stalled reports whether more time has passed than any wait could take: this
+// process or the whole machine stood still, and nobody else is to blame for what
+// is missing.
+func (a *Actor) stalled(asked time.Time, patience time.Duration) bool {
+	return time.Since(asked) > patience+ownStall
 }
 
 // ask polls once and classifies the answer.

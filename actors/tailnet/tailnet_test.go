@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,6 +57,10 @@ func TestHungDaemonIsLostWithinThePromise(t *testing.T) {
 	watch(t, Config{}, func(src *fakeSource, got *facts, _ *bytes.Buffer) {
 		got.want(t, "at first", up, "")
 		// The worst moment to hang is right after an answer.
+		time.Sleep(10 * time.Second)
+		for src.takePolls(); len(src.takePolls()) == 0; {
+			time.Sleep(time.Millisecond)
+		}
 		hung := make(chan struct{})
 		src.setFunc(func(ctx context.Context) (*ipnstate.Status, error) {
 			select {
@@ -158,6 +163,83 @@ func TestOurOwnStallIsNotTailscaleds(t *testing.T) {
 	})
 }
 
+// Good news that came before a stall is old, whatever it says.
+func TestNewsFromBeforeAStallIsNotReported(t *testing.T) {
+	watch(t, Config{}, func(src *fakeSource, got *facts, _ *bytes.Buffer) {
+		stalled := false
+		src.setFunc(func(context.Context) (*ipnstate.Status, error) {
+			if stalled {
+				return running(state("Stopped")), nil
+			}
+			stalled = true
+			time.Sleep(9 * time.Second)
+			return running(), nil
+		})
+		time.Sleep(time.Second)
+		_, before := got.get()
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if _, after := got.get(); after == before {
+			t.Fatal("nothing was reported after the stall")
+		}
+		got.want(t, "after the stall", down, messages.ReasonStopped)
+	})
+}
+
+// A peer that did not answer while we stood still has not missed a ping.
+func TestAStallIsNoMissedPing(t *testing.T) {
+	cfg := Config{ReachabilityPeer: "ai", PingInterval: time.Minute}
+	watch(t, cfg, func(src *fakeSource, got *facts, log *bytes.Buffer) {
+		src.setPingFunc(func(context.Context) error {
+			time.Sleep(maxPing + time.Second) // nothing waits for so long
+			return context.DeadlineExceeded
+		})
+		time.Sleep(10 * time.Minute)
+		got.want(t, "after ten stalls", up, "")
+		if n := strings.Count(log.String(), "tailnet_ping_missed"); n != 0 {
+			t.Errorf("%d misses in the log", n)
+		}
+	})
+}
+
+func TestTheNameThatClientsUse(t *testing.T) {
+	named := func(name string) *ipnstate.Status {
+		return running(func(st *ipnstate.Status) { st.Self.DNSName = name })
+	}
+	for _, tc := range []struct {
+		name, expected string
+		names          []string // one after the other
+		detail         string   // a part of the last one's; empty: no warning
+	}{
+		{"as expected", "Anthropic-OAuth-Proxy", []string{"anthropic-oauth-proxy.tail-scale.ts.net."}, ""},
+		{"renamed", "anthropic-oauth-proxy", []string{"anthropic-oauth-proxy-1.tail-scale.ts.net."}, "the node is named anthropic-oauth-proxy-1, clients expect anthropic-oauth-proxy"},
+		{"and back", "proxy", []string{"proxy-1.tail-scale.ts.net.", "proxy.tail-scale.ts.net."}, ""},
+		{"nobody expects a name", "", []string{"whatever.tail-scale.ts.net."}, ""},
+		{"another domain", "proxy", []string{"proxy.tail-scale.ts.net.", "proxy.b.ts.net."}, "its domain is b.ts.net, clients expect tail-scale.ts.net"},
+		{"another domain, no name expected", "", []string{"proxy.tail-scale.ts.net.", "proxy.b.ts.net."}, "its domain is b.ts.net"},
+		{"the domain is back", "proxy", []string{"proxy.tail-scale.ts.net.", "proxy.b.ts.net.", "proxy.tail-scale.ts.net."}, ""},
+		{"no MagicDNS name", "pod-7f9c", []string{""}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			watch(t, Config{Hostname: tc.expected}, func(src *fakeSource, got *facts, _ *bytes.Buffer) {
+				for _, name := range tc.names {
+					src.set(named(name), nil)
+					time.Sleep(2 * time.Second)
+				}
+				status, _ := got.get()
+				var want []messages.Impairment
+				if tc.detail != "" {
+					want = []messages.Impairment{messages.ImpairedNameDiffers}
+				}
+				got.want(t, "at the end", up, "", want...)
+				if !strings.Contains(status.Detail, tc.detail) {
+					t.Errorf("detail %q, want %q in it", status.Detail, tc.detail)
+				}
+			})
+		})
+	}
+}
+
 func TestOneRefusalOfTheSocketIsNotBelieved(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -227,19 +309,39 @@ func TestNoPeerNoPing(t *testing.T) {
 	})
 }
 
-func TestHelperPanicEndsServe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := New(&facts{}, panickyBus{newFake()}, Config{PollInterval: time.Second}, zerolog.Nop())
-		err := a.Serve(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "run bus watcher: panic: poison") {
-			t.Errorf("Serve returned %v, want the panic", err)
-		}
-	})
+// A helper's panic is Serve's panic, with the stack of where it happened.
+func TestAHelpersPanicIsAPanic(t *testing.T) {
+	for name, panicky := range map[string]func(*fakeSource) Source{
+		"bus watcher":       func(f *fakeSource) Source { return panickyBus{f} },
+		"reachability ping": func(f *fakeSource) Source { return panickyPing{f} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := New(&facts{}, panicky(newFake()), Config{PollInterval: time.Second, ReachabilityPeer: "ai", PingInterval: time.Minute}, zerolog.Nop())
+				defer func() {
+					said := fmt.Sprint(recover())
+					for _, part := range []string{name + ": poison\n\ngoroutine ", "blowUp("} {
+						if !strings.Contains(said, part) {
+							t.Errorf("the panic lacks %q: %s", part, said)
+						}
+					}
+				}()
+				t.Errorf("Serve returned %v", a.Serve(t.Context()))
+			})
+		})
+	}
 }
+
+//go:noinline
+func blowUp() { panic("poison") }
 
 type panickyBus struct{ *fakeSource }
 
-func (panickyBus) Watch(context.Context, func(Warnings)) error { panic("poison") }
+func (panickyBus) Watch(context.Context, func(Warnings)) error { blowUp(); return nil }
+
+type panickyPing struct{ *fakeSource }
+
+func (panickyPing) Ping(context.Context, string) error { blowUp(); return nil }
 
 func TestServeAgainAfterAPanicInAPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

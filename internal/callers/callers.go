@@ -11,12 +11,10 @@ package callers
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"tailscale.com/client/local"
 	"tailscale.com/client/tailscale/apitype"
 
 	"anthropic-oauth-proxy/internal/edge"
@@ -29,10 +27,11 @@ const Budget = 250 * time.Millisecond
 // missPause spares tailscaled's lock after a question that found nobody.
 const missPause = time.Second
 
-// Whoser is the one call of tailscaled's LocalAPI that this needs, as
-// local.Client has it.
+// Whoser is the one call of tailscaled's LocalAPI that this needs.
 type Whoser interface {
-	WhoIsProto(ctx context.Context, proto, remoteAddr string) (*apitype.WhoIsResponse, error)
+	// WhoIs names the node behind an open TCP connection; nil without an error
+	// means that tailscaled knows nobody there.
+	WhoIs(ctx context.Context, remoteAddr string) (*apitype.WhoIsResponse, error)
 }
 
 // Caller is a node of the tailnet.
@@ -91,11 +90,11 @@ func (i *Identifier) ask(ctx context.Context, remoteAddr string) (c Caller, foun
 	defer i.busy.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, Budget)
 	defer cancel()
-	res, err := i.who.WhoIsProto(ctx, "tcp", remoteAddr)
+	res, err := i.who.WhoIs(ctx, remoteAddr)
 	if err == nil && res != nil && res.Node != nil {
 		return Caller{Node: res.Node.ComputedName, Tags: res.Node.Tags}, true, true
 	}
 	i.rest.Store(time.Now().Add(missPause).UnixNano())
 	// Nobody of that address is an answer; anything else is not.
-	return Caller{}, false, errors.Is(err, local.ErrPeerNotFound)
+	return Caller{}, false, err == nil
 }

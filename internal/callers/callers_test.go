@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"tailscale.com/client/local"
 	"tailscale.com/client/tailscale/apitype"
 	"tailscale.com/tailcfg"
 
@@ -24,26 +23,27 @@ const addr = "127.0.0.1:40000"
 type fakeWho struct {
 	takes   time.Duration
 	err     error
+	nobody  bool
 	calls   atomic.Int32
 	flying  atomic.Int32
 	highest atomic.Int32
 }
 
-func (f *fakeWho) WhoIsProto(ctx context.Context, proto, remote string) (*apitype.WhoIsResponse, error) {
+func (f *fakeWho) WhoIs(ctx context.Context, remote string) (*apitype.WhoIsResponse, error) {
 	f.calls.Add(1)
 	if n := f.flying.Add(1); n > f.highest.Load() {
 		f.highest.Store(n)
 	}
 	defer f.flying.Add(-1)
-	if proto != "tcp" || remote != addr {
-		return nil, errors.New("asked for " + proto + " " + remote)
+	if remote != addr {
+		return nil, errors.New("asked for " + remote)
 	}
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-time.After(f.takes):
 	}
-	if f.err != nil {
+	if f.err != nil || f.nobody {
 		return nil, f.err
 	}
 	return &apitype.WhoIsResponse{Node: &tailcfg.Node{ComputedName: "laptop", Tags: []string{"tag:dev"}}}, nil
@@ -59,7 +59,7 @@ func TestLookup(t *testing.T) {
 		{"asked once, remembered", &fakeWho{takes: time.Millisecond}, []phase{
 			{found: true, calls: 1, blocks: time.Millisecond}, {found: true, calls: 1}, {pause: time.Hour, found: true, calls: 1},
 		}},
-		{"a stranger is remembered too", &fakeWho{takes: 180 * time.Millisecond, err: local.ErrPeerNotFound}, []phase{
+		{"a stranger is remembered too", &fakeWho{takes: 180 * time.Millisecond, nobody: true}, []phase{
 			{calls: 1, blocks: 180 * time.Millisecond}, {pause: time.Hour, calls: 1},
 		}},
 		{"a hung daemon costs the budget, then nothing for a moment", &fakeWho{takes: time.Hour}, []phase{

@@ -41,33 +41,6 @@ func TestByName(t *testing.T) {
 	}
 }
 
-// An admin renames the node: the service keeps running under the new name, says
-// so, and warns that it is not the configured one.
-func TestNewNameIsTakenOver(t *testing.T) {
-	t.Parallel()
-	ctx, l := start(t, time.Minute, lab.Options{})
-	key, err := l.Sidecar.Key(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Control.Rename(key, "renamed")
-	_, _, err = l.Proxy.AwaitHealth(within(t, ctx, pollInterval+slack), func(h lab.Health) bool {
-		return h.Connected() && h.Hostname == "renamed"
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	awaitLog(t, ctx, l, "tailnet_hostname_differs")
-	url := "http://renamed:" + strconv.Itoa(l.Proxy.Port()) + "/health"
-	await(t, within(t, ctx, 20*time.Second), "an answer under the new name", func() bool {
-		res, err := get(within(t, ctx, 2*time.Second), l, url)
-		if err == nil {
-			res.Body.Close()
-		}
-		return err == nil
-	})
-}
-
 func TestPolicyThatDeniesTheCaller(t *testing.T) {
 	t.Parallel()
 	ctx, l := start(t, time.Minute, lab.Options{})

@@ -20,8 +20,7 @@ func TestReachabilityPing(t *testing.T) {
 	t.Parallel()
 	ctx, l := start(t, time.Minute, lab.Options{})
 	awaitReachable(t, ctx, l)
-	src := watcher.NewLocalAPI(l.Sidecar.Socket())
-	defer src.Close()
+	src := source(t, l)
 	seen := &newest{}
 	cfg := watcher.Config{PollInterval: pollInterval, ReachabilityPeer: lab.CallerName, PingInterval: time.Second}
 	ctx, cancel := context.WithCancel(ctx)
@@ -52,6 +51,14 @@ func TestReachabilityPing(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, within(t, ctx, 20*time.Second), "one answer", func() bool { return len(seen.get().Impaired) == 0 })
+}
+
+// source asks the lab's daemon as the service does.
+func source(t *testing.T, l *lab.Lab) *watcher.LocalAPI {
+	t.Helper()
+	src := watcher.NewLocalAPI(l.Sidecar.Socket())
+	t.Cleanup(src.Close)
+	return src
 }
 
 // newest keeps the last observation.

@@ -103,6 +103,7 @@ func TestStartThatFails(t *testing.T) {
 		{"bad state directory", badStateDir, false, "state"},
 		{"socket never comes", func(*testing.T, context.Context, *lab.Lab) {}, false, "socket"},
 		{"socket without permission", lockSocket, true, "permission"},
+		{"a directory in the socket's place", noSocket, true, "mount its directory"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -194,6 +195,15 @@ func lockSocket(t *testing.T, ctx context.Context, l *lab.Lab) {
 			t.Error(err)
 		}
 	})
+}
+
+// noSocket is what a container runtime leaves where a socket is mounted before
+// there is one.
+func noSocket(t *testing.T, _ context.Context, l *lab.Lab) {
+	t.Helper()
+	if err := os.MkdirAll(l.Sidecar.Socket(), 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func logIn(t *testing.T, ctx context.Context, l *lab.Lab, until func(*ipnstate.Status) bool) {

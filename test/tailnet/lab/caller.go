@@ -65,6 +65,9 @@ func (c *Caller) awaitPeer(ctx context.Context, name string, present bool) error
 	}
 }
 
+// Key is the node's key, for Control.
+func (c *Caller) Key() key.NodePublic { return c.key }
+
 // Leave takes the caller off the tailnet for good. It may be called again.
 func (c *Caller) Leave() {
 	c.HTTP.CloseIdleConnections()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -78,6 +79,15 @@ func (c *Control) ExpireAt(node key.NodePublic, at time.Time) {
 // Rename is the admin's new MagicDNS name for the node.
 func (c *Control) Rename(node key.NodePublic, short string) {
 	c.edit(node, func(n *tailcfg.Node) { n.Name = short + "." + Domain + "." })
+}
+
+// Move gives the node another domain, as a tailnet that is renamed does to all of
+// its nodes, and as a node has that somebody else shares with this tailnet.
+func (c *Control) Move(node key.NodePublic, domain string) {
+	c.edit(node, func(n *tailcfg.Node) {
+		short, _, _ := strings.Cut(n.Name, ".")
+		n.Name = short + "." + domain + "."
+	})
 }
 
 // Deny gives the node a packet filter that lets nobody in.

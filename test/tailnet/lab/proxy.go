@@ -102,10 +102,14 @@ type Health struct {
 	Status   string   `json:"status"`
 	Tailnet  string   `json:"tailnet"`
 	Hostname string   `json:"tailnet_hostname"`
+	DNSName  string   `json:"tailnet_dns_name"`
 	IP       string   `json:"tailnet_ip"`
 	Reason   string   `json:"tailnet_reason"`
+	Detail   string   `json:"tailnet_detail"`
 	Since    any      `json:"tailnet_since"`
 	Impaired []string `json:"tailnet_impaired"`
+	// KeyExpiry is when the node's key ends; zero when it does not.
+	KeyExpiry time.Time `json:"tailnet_key_expiry"`
 }
 
 // Connected reports whether health says that all is well, warnings or not.

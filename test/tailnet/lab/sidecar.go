@@ -30,6 +30,7 @@ type Sidecar struct {
 	relayOnly bool
 	client    *local.Client
 	transport *http.Transport
+	former    []*Process // daemons whose socket was taken away, and which live on
 }
 
 func newSidecar(dir string, control *Gate, relayOnly bool) *Sidecar {
@@ -54,6 +55,19 @@ func (s *Sidecar) Start() error {
 	s.Process, err = startProcess("tailscaled", s.env(), binary, "--tun=userspace-networking", "--statedir="+s.state,
 		"--socket="+s.socket, "--port=0", "--no-logs-no-support")
 	return err
+}
+
+// Supersede starts another daemon, without an identity, at the socket's path,
+// while the former one lives on with its socket out of everybody's way.
+func (s *Sidecar) Supersede() error {
+	s.former = append(s.former, s.Process)
+	generation := fmt.Sprintf("%d", len(s.former))
+	if err := os.Rename(s.socket, s.socket+"."+generation); err != nil {
+		return fmt.Errorf("take the socket away: %w", err)
+	}
+	s.transport.CloseIdleConnections()
+	s.UseStateDir(filepath.Join(s.dir, "ts-state-"+generation))
+	return s.Start()
 }
 
 // UseStateDir changes where the next Start keeps its state.
@@ -135,8 +149,10 @@ func (s *Sidecar) Await(ctx context.Context, state ipn.State) (time.Time, error)
 }
 
 func (s *Sidecar) close() {
-	if s.Process != nil {
-		s.Kill()
+	for _, p := range append(s.former, s.Process) {
+		if p != nil {
+			p.Kill()
+		}
 	}
 	s.transport.CloseIdleConnections()
 }
