@@ -27,16 +27,16 @@ type Caller struct {
 	HTTP *http.Client
 }
 
-func startCaller(ctx context.Context, dir string, control *Gate) (*Caller, error) {
+func startCaller(ctx context.Context, dir, name string, tags []string, control *Gate) (*Caller, error) {
 	node := &tsnet.Server{
-		Dir: filepath.Join(dir, "caller"), Hostname: CallerName, AdvertiseTags: []string{CallerTag},
+		Dir: filepath.Join(dir, "caller-"+name), Hostname: name, AdvertiseTags: tags,
 		ControlURL: "http://" + control.Addr().String(), AuthKey: "lab", Ephemeral: true,
 		Logf: func(string, ...any) {}, UserLogf: func(string, ...any) {},
 	}
 	st, err := node.Up(ctx)
 	if err != nil {
 		node.Close()
-		return nil, fmt.Errorf("start caller: %w", err)
+		return nil, fmt.Errorf("start caller %s: %w", name, err)
 	}
 	transport := &http.Transport{DialContext: node.Dial, DisableKeepAlives: true, DisableCompression: true}
 	return &Caller{node: node, key: st.Self.PublicKey, HTTP: &http.Client{Transport: transport}}, nil

@@ -23,10 +23,11 @@ type Control struct {
 	http *httptest.Server
 
 	mu      sync.Mutex
-	changed chan struct{}           // closed when nodes must be told anew
-	denied  map[key.NodePublic]bool // nobody gets in
-	hidden  map[key.NodePublic]bool // in no peer's map
-	deleted map[key.NodePublic]bool // its stream is refused
+	changed chan struct{}                           // closed when nodes must be told anew
+	denied  map[key.NodePublic]bool                 // nobody gets in
+	hidden  map[key.NodePublic]bool                 // in no peer's map
+	deleted map[key.NodePublic]bool                 // its stream is refused
+	rulesOf map[key.NodePublic][]tailcfg.FilterRule // by a policy; nil lets everybody do everything
 }
 
 func startControl(derp *tailcfg.DERPMap) *Control {
@@ -186,6 +187,10 @@ func (c *Control) shape(res *tailcfg.MapResponse, denied bool) *tailcfg.MapRespo
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.rulesOf != nil && !denied {
+		res.PacketFilter = nil
+		res.PacketFilters = filters(c.rulesOf[res.Node.Key])
+	}
 	res.Peers = slices.DeleteFunc(res.Peers, func(p *tailcfg.Node) bool {
 		if c.hidden[p.Key] {
 			res.PeersRemoved = append(res.PeersRemoved, p.ID)

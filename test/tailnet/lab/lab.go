@@ -65,6 +65,7 @@ type Lab struct {
 	API            *sim.API
 	Proxy          *Proxy
 
+	others        []*Caller
 	derp          *derp
 	callerControl *Gate
 }
@@ -141,8 +142,17 @@ func (l *Lab) StartCaller(ctx context.Context) (err error) {
 	if l.Caller != nil {
 		l.Control.Delete(l.Caller.key, true)
 	}
-	l.Caller, err = startCaller(ctx, l.Dir, l.callerControl)
+	l.Caller, err = startCaller(ctx, l.Dir, CallerName, []string{CallerTag}, l.callerControl)
 	return err
+}
+
+// Join adds one more node, which the lab's end takes off the tailnet.
+func (l *Lab) Join(ctx context.Context, name string, tags ...string) (*Caller, error) {
+	c, err := startCaller(ctx, l.Dir, name, tags, l.callerControl)
+	if err == nil {
+		l.others = append(l.others, c)
+	}
+	return c, err
 }
 
 // URL is the proxy's address as the caller knows it.
@@ -180,8 +190,10 @@ func (l *Lab) Close() error {
 			g.Open() // a node that leaves wants to say so
 		}
 	}
-	if l.Caller != nil {
-		l.Caller.Leave()
+	for _, c := range append(l.others, l.Caller) {
+		if c != nil {
+			c.Leave()
+		}
 	}
 	if l.Control != nil {
 		l.Control.close()
