@@ -12,6 +12,7 @@ require (
 	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
+	maragu.dev/gomponents v1.2.0
 	tailscale.com v1.102.5
 )
 

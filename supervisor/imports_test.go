@@ -96,6 +96,9 @@ func TestWhoImportsWhom(t *testing.T) {
 			forbid(p.Deps, "actors never know each other", func(i string) bool { return within(room(i), "actors") })
 			forbid(p.Deps, "actors are supervised, they do not supervise", func(i string) bool { return room(i) == "supervisor" })
 		}
+		forbid(p.Imports, "who executes a template makes the linker keep every exported method, a third of the binary", func(i string) bool {
+			return i == "html/template" || i == "text/template"
+		})
 		if name != conductor && name != "supervisor" {
 			forbid(p.Imports, "only the conductor steps the machine, and only Build makes one", func(i string) bool { return room(i) == "internal/lifecycle" })
 		}
