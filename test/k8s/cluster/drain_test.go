@@ -3,6 +3,8 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -39,9 +41,18 @@ func (d *deployment) replace(t *testing.T, name string, end func()) {
 	if code, _ := d.admin("/livez"); code != 200 {
 		t.Errorf("liveness is %d in the drain: kubelet would cut it short", code)
 	}
-	if _, err := d.tailnet.call(t.Context(), sim.Plan{}); err == nil || strings.Contains(err.Error(), "status ") && !strings.Contains(err.Error(), "status 503") {
+	// A door that is shut says so: a client that waits at it does not come back.
+	knock, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	knocked := time.Now()
+	_, err := d.tailnet.call(knock, sim.Plan{})
+	cancel()
+	switch {
+	case err == nil, strings.Contains(err.Error(), "status ") && !strings.Contains(err.Error(), "status 503"):
 		t.Errorf("a new request in the drain gets %v, want a closed door or status 503", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		t.Errorf("a new request in the drain gets no answer in %v: %v", time.Since(knocked), err)
 	}
+	t.Logf("a new request in the drain, after %v: %v", time.Since(knocked).Round(time.Millisecond), err)
 	if pod := d.pod(); pod == nil || pod.UID != old.UID {
 		t.Fatal("a successor appeared while the old pod still held the node's identity")
 	}
