@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
@@ -95,11 +96,28 @@ func (t *Tree) Variants() ([]string, error) {
 	return variants, nil
 }
 
-// Render builds the kustomization in dir and decodes what comes out.
-func (t *Tree) Render(dir string) (*Manifests, error) {
+// YAML builds the kustomization in dir, as kubectl kustomize does.
+func (t *Tree) YAML(dir string) ([]byte, error) {
+	result, err := t.build(dir)
+	if err != nil {
+		return nil, err
+	}
+	return result.AsYaml()
+}
+
+func (t *Tree) build(dir string) (resmap.ResMap, error) {
 	result, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(t.files, path.Join("/k8s", dir))
 	if err != nil {
 		return nil, fmt.Errorf("render %s: %w", dir, err)
+	}
+	return result, nil
+}
+
+// Render builds the kustomization in dir and decodes what comes out.
+func (t *Tree) Render(dir string) (*Manifests, error) {
+	result, err := t.build(dir)
+	if err != nil {
+		return nil, err
 	}
 	m := &Manifests{}
 	for _, resource := range result.Resources() {
