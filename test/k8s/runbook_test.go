@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,6 +62,36 @@ func TestRunbookLinksAndSnippets(t *testing.T) {
 		var any any
 		if err := json.Unmarshal([]byte(snippet[1]), &any); err != nil {
 			t.Errorf("a snippet is no JSON: %v\n%s", err, snippet[1])
+		}
+	}
+}
+
+// The tree on the first page begins its branches with words that the verdict of
+// `status` really begins with.
+func TestRunbookTreeKnowsTheVerdicts(t *testing.T) {
+	var code strings.Builder
+	files, err := filepath.Glob(repository + "/internal/status/verdict*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("find the verdicts: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(text)
+	}
+	_, tree, _ := strings.Cut(runbook(t), "the line in brackets says\n")
+	tree, _, _ = strings.Cut(tree, "```")
+	quoted := regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(tree, -1)
+	if len(quoted) < 8 {
+		t.Fatalf("the tree quotes only %d verdicts", len(quoted))
+	}
+	for _, branch := range quoted {
+		for words := range strings.SplitSeq(branch[1], "…") {
+			if words = strings.TrimSpace(words); words != "" && !strings.Contains(strings.ToLower(code.String()), strings.ToLower(words)) {
+				t.Errorf("no verdict says %q", words)
+			}
 		}
 	}
 }
