@@ -89,7 +89,7 @@ func (d *deployment) drainNode() {
 	node, uid := d.pod().Spec.NodeName, d.pod().UID
 	drained := make(chan string, 1)
 	go func() {
-		out, err := d.try("", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=170s")
+		out, err := d.try("", "drain", node, "--pod-selector=app.kubernetes.io/name=anthropic-oauth-proxy", "--delete-emptydir-data", "--timeout=170s")
 		drained <- fmt.Sprintf("%v\n%s", err, out)
 	}()
 	d.await(time.Minute, "the pod is evicted", func() bool {

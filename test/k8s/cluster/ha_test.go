@@ -62,7 +62,7 @@ func (d *deployment) highAvailability(t *testing.T) {
 		{"a killed pod", func() { d.run("delete", "pod", podName, "--grace-period=0", "--force") }},
 		{"a node's drain", func() {
 			node := d.pod().Spec.NodeName
-			out, err := d.try("", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=30s")
+			out, err := d.try("", "drain", node, "--pod-selector=app.kubernetes.io/name=anthropic-oauth-proxy", "--delete-emptydir-data", "--timeout=30s")
 			d.run("uncordon", node)
 			if err == nil {
 				t.Errorf("both pods were evicted at once: the budget holds nothing back\n%s", out)
