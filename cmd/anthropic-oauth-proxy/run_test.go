@@ -154,6 +154,7 @@ func TestHealthcheck(t *testing.T) {
 
 // The whole program, from its start to a signal.
 func TestServeUntilASignal(t *testing.T) {
+	told := manager(t)
 	out, in := io.Pipe()
 	var errs safeBuffer
 	code := make(chan int, 1)
@@ -191,6 +192,11 @@ func TestServeUntilASignal(t *testing.T) {
 	}
 	if got := strings.Join(phases, " "); got != "starting running draining stopped" {
 		t.Errorf("it went through %s", got)
+	}
+	for _, want := range []string{"READY=1", "STOPPING=1"} {
+		if got := told(); got != want {
+			t.Errorf("the service manager is told %q, want %q", got, want)
+		}
 	}
 }
 
