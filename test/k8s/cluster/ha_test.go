@@ -53,7 +53,12 @@ func (d *deployment) highAvailability(t *testing.T) {
 	if code, said := d.script("verify", "-u", "http://anthropic-oauth-proxy-0:8080", "-t", "60"); code != 0 || !strings.Contains(said, "anthropic-oauth-proxy-1: healthy") {
 		t.Errorf("verify exits %d and does not know the second pod:\n%s", code, said)
 	}
+	d.volume(defaultClass) // for the pod that is given a new identity
 	d.runbook(t, `run: phase "several pods behind one Service name"`, "k8s/overlays/high-availability", d.overlay.write(t), "k8s/verify", "k8s/verify -u http://anthropic-oauth-proxy-1:8080")
+	d.await(3*time.Minute, "both pods are Ready", func() bool {
+		pods := d.pods()
+		return len(pods) == 2 && isReady(&pods[0]) && isReady(&pods[1])
+	})
 	for _, fault := range []struct {
 		name string
 		run  func()
