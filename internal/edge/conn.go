@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -17,11 +18,36 @@ type Conn struct {
 	giveBack func()
 	once     sync.Once
 
+	// idleSince, in nanoseconds since 1970, is 0 while a request is under way
+	// and negative once closeIdle has closed the connection.
+	idleSince atomic.Int64
+
 	mu       sync.Mutex
 	memories []any
 }
 
-func newConn(c net.Conn, giveBack func()) *Conn { return &Conn{Conn: c, giveBack: giveBack} }
+func newConn(c net.Conn) *Conn { return &Conn{Conn: c, giveBack: func() {}} }
+
+// rest says that no request is under way.
+func (c *Conn) rest() { c.idleSince.Store(time.Now().UnixNano()) }
+
+// stir says that one is; it is false when the connection was closed as idle in
+// that moment.
+func (c *Conn) stir() bool {
+	since := c.idleSince.Load()
+	return since >= 0 && c.idleSince.CompareAndSwap(since, 0)
+}
+
+// closeIdle closes the connection unless a request is under way on it, or has
+// come already.
+func (c *Conn) closeIdle() bool {
+	since := c.idleSince.Load()
+	if since <= 0 || c.readable() || !c.idleSince.CompareAndSwap(since, -1) {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
 
 // Close closes the connection and frees its place. It may be called more than
 // once, from any goroutine.

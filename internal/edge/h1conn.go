@@ -20,19 +20,11 @@ type h1conn struct {
 	in     intake
 	from   string // the peer, once somebody asked
 
-	phase atomic.Int32
 	left  atomic.Bool // the client has closed its side
 	now   atomic.Pointer[h1exchange]
 	watch uint64 // its key in the watcher, 0 without
 	ear   ear    // listens where nobody watches
 }
-
-// The phases of a connection. Only an idle one may be closed by others.
-const (
-	idle int32 = iota
-	busy
-	ended
-)
 
 // preface is how a client begins to speak HTTP/2 (RFC 9113 3.4).
 var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -61,7 +53,6 @@ func (c *h1conn) serve() {
 			break
 		}
 	}
-	c.phase.Store(ended)
 	c.in.drop()
 	c.engine.forget(c)
 	_ = c.Close()
@@ -75,7 +66,7 @@ func (c *h1conn) await(first bool) bool {
 		if first {
 			patience = headTimeout
 		}
-		c.phase.Store(idle)
+		c.rest()
 		if c.engine.closing.Load() && !first {
 			return false
 		}
@@ -84,7 +75,7 @@ func (c *h1conn) await(first bool) bool {
 			return false
 		}
 	}
-	return c.phase.CompareAndSwap(idle, busy) || c.phase.Load() == busy
+	return c.stir()
 }
 
 // speaksHTTP2 reads on for as long as what comes is the preface of HTTP/2.
@@ -186,15 +177,6 @@ func (c *h1conn) peer() string {
 }
 
 func (c *h1conn) closing() bool { return c.engine.closing.Load() }
-
-// closeIdle closes the connection unless a request is under way on it, or has
-// come already.
-func (c *h1conn) closeIdle() {
-	if c.phase.Load() != idle || c.readable() || !c.phase.CompareAndSwap(idle, ended) {
-		return
-	}
-	_ = c.Close()
-}
 
 // hangUp is told by the watcher that the client has closed its side.
 func (c *h1conn) hangUp() {

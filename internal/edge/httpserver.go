@@ -41,10 +41,23 @@ func http2Server(h http.Handler, o Options) *http.Server {
 // dress makes a server know its connections as Conns.
 func dress(s *http.Server) *http.Server {
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if p, ok := c.(*prefaced); ok {
-			return WithConn(ctx, p.Conn)
+		return WithConn(ctx, connBehind(c))
+	}
+	s.ConnState = func(c net.Conn, state http.ConnState) {
+		conn := connBehind(c)
+		switch state {
+		case http.StateNew, http.StateIdle:
+			conn.rest()
+		case http.StateActive:
+			conn.stir()
 		}
-		return WithConn(ctx, c.(*Conn))
 	}
 	return s
+}
+
+func connBehind(c net.Conn) *Conn {
+	if p, ok := c.(*prefaced); ok {
+		return p.Conn
+	}
+	return c.(*Conn)
 }

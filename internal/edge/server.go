@@ -62,9 +62,15 @@ func New(h Handler, o Options) *Server {
 	return s
 }
 
-// NewAdmin makes the server of the admin port, for plain pages.
+// adminReserve is how many admin connections are served when clients have taken
+// every descriptor.
+const adminReserve = 8
+
+// NewAdmin makes the server of the admin port, for plain pages. It keeps a few
+// descriptors in reserve: health must be told most of all when none is left.
 func NewAdmin(h http.Handler, o Options) *Server {
 	s := newServer("admin", o)
+	s.socket.reserve = newReserve(adminReserve)
 	s.engine = dress(&http.Server{
 		Handler: h, ReadHeaderTimeout: headTimeout, ReadTimeout: headTimeout,
 		WriteTimeout: pageTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: headBytes - headSlop,
@@ -174,5 +180,5 @@ func (u uncounted) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newConn(c, func() {}), nil
+	return newConn(c), nil
 }

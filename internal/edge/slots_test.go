@@ -105,8 +105,8 @@ func everything(t *testing.T, places int) *Server {
 	t.Cleanup(func() {
 		s.Close()
 		// An HTTP/2 connection that broke the rules lingers after its goodbye.
-		for range cap(s.socket.slots) {
-			s.socket.slots <- struct{}{}
+		for range cap(s.socket.slots.places) {
+			s.socket.slots.places <- struct{}{}
 		}
 	})
 	return s
@@ -131,9 +131,9 @@ func TestPlacesOutliveLeases(t *testing.T) {
 	if err := s.Shutdown(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for late := time.Now().Add(patience); len(s.socket.slots) > 0; {
+	for late := time.Now().Add(patience); len(s.socket.slots.places) > 0; {
 		if time.Now().After(late) {
-			t.Fatalf("%d places are still taken", len(s.socket.slots))
+			t.Fatalf("%d places are still taken", len(s.socket.slots.places))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -13,9 +14,10 @@ import (
 // lease. Between two leases, dials wait in the kernel's queue instead of being
 // refused. It is safe for concurrent use; its owner must close it.
 type socket struct {
-	addr   string
-	slots  slots
-	errors acceptErrors
+	addr    string
+	slots   *slots
+	errors  acceptErrors
+	reserve *reserve // nil but on the admin port
 
 	mu     sync.Mutex
 	ln     *net.TCPListener
@@ -25,7 +27,7 @@ type socket struct {
 // newSocket makes a socket for a host:port that has at most maxConns
 // connections open at once. Nothing is bound yet.
 func newSocket(addr string, maxConns int, errors acceptErrors) *socket {
-	return &socket{addr: addr, slots: make(slots, maxConns), errors: errors}
+	return &socket{addr: addr, slots: newSlots(maxConns), errors: errors}
 }
 
 // bind opens the socket if it is not open. The error names the address.
@@ -63,7 +65,7 @@ func (s *socket) lease(ctx context.Context) (l *lease, end func(), err error) {
 	if err := ln.SetDeadline(time.Time{}); err != nil {
 		return nil, nil, fmt.Errorf("listen on %s: %w", s.addr, cause(err))
 	}
-	l = &lease{TCPListener: ln, slots: s.slots, errors: s.errors, done: make(chan struct{})}
+	l = &lease{TCPListener: ln, accept: ln.Accept, slots: s.slots, errors: s.errors, reserve: s.reserve, done: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	return l, func() { stop() }, nil
 }
@@ -76,16 +78,19 @@ func (s *socket) close() {
 	if s.ln != nil {
 		_ = s.ln.Close()
 	}
+	s.reserve.close()
 }
 
 // lease is the socket in the hands of one server. Closing it gives the socket
 // back; it does not close it.
 type lease struct {
 	*net.TCPListener
-	slots  slots
-	errors acceptErrors
-	once   sync.Once
-	done   chan struct{}
+	accept  func() (net.Conn, error) // the listener's
+	slots   *slots
+	errors  acceptErrors
+	reserve *reserve
+	once    sync.Once
+	done    chan struct{}
 }
 
 // Accept says net.ErrClosed once the lease has ended. A connection that came in
@@ -93,28 +98,39 @@ type lease struct {
 // answer when the kernel took it out of the queue. What one connection, or a
 // lack of resources, makes fail is counted and tried again: the socket is well.
 func (l *lease) Accept() (net.Conn, error) {
-	if l.ended() || !l.slots.take(l.done) {
-		return nil, net.ErrClosed
-	}
-	for pause := acceptPause; ; pause = min(2*pause, longestAcceptPause) {
-		c, err := l.TCPListener.Accept()
-		if err == nil {
-			return newConn(c, l.slots.give), nil
-		}
-		if l.ended() {
-			l.slots.give()
+	for pause := acceptPause; !l.ended(); pause = min(2*pause, longestAcceptPause) {
+		c, err := l.accept()
+		switch {
+		case err == nil:
+			return l.hold(newConn(c)), nil
+		case l.ended():
 			return nil, net.ErrClosed
-		}
-		if !l.errors.count(err) {
-			l.slots.give()
+		case !l.errors.count(err):
 			return nil, err
+		case scarce(err) && (l.reserve.spend() || l.slots.evict()):
+			continue
 		}
 		select {
 		case <-l.done:
 		case <-time.After(pause):
 		}
 	}
+	return nil, net.ErrClosed
 }
+
+// hold waits for a place, and has the connection give back with its Close what
+// it takes.
+func (l *lease) hold(c *Conn) *Conn {
+	l.slots.hold(c, l.done)
+	if l.reserve != nil {
+		place := c.giveBack
+		c.giveBack = func() { place(); l.reserve.refill() }
+	}
+	return c
+}
+
+// scarce reports whether it is descriptors that lack.
+func scarce(err error) bool { return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) }
 
 func (l *lease) ended() bool {
 	select {

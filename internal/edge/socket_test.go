@@ -177,7 +177,7 @@ func TestNoConnectionIsLostInTheMomentOfTheEnd(t *testing.T) {
 		if err := ln.(*net.TCPListener).SetDeadline(time.Time{}); err != nil {
 			t.Fatal(err)
 		}
-		l := &lease{TCPListener: ln.(*net.TCPListener), slots: make(slots, 2), done: make(chan struct{})}
+		l := &lease{TCPListener: ln.(*net.TCPListener), accept: ln.Accept, slots: newSlots(2), done: make(chan struct{})}
 		c, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
 			t.Fatal(err)
