@@ -89,12 +89,18 @@ func trailer(res *asked) http.Header {
 	return names
 }
 
-// move moves the content. The head goes when it comes, and whatever was read is
-// on its way before the next read begins.
+// ready is the body of an answer that knows whether a Read would wait.
+type ready interface{ Ready() bool }
+
+// move moves the content. The head goes when it comes, in one write with the
+// content that came with it, and whatever was read is on its way before the
+// next read begins.
 func (a *answer) move(res *asked) *ending {
-	a.writes.renew()
-	if err := a.client.Flush(); err != nil {
-		return because(fromWrite(err))
+	if body, knows := res.Body.(ready); !knows || !body.Ready() {
+		a.writes.renew()
+		if err := a.client.Flush(); err != nil {
+			return because(fromWrite(err))
+		}
 	}
 	a.live.headOut()
 	small := smallBuffers.Get().(*[]byte)

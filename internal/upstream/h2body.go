@@ -77,6 +77,13 @@ func (b *h2Body) Read(p []byte) (int, error) {
 	}
 }
 
+// Ready reports whether Read would not wait.
+func (b *h2Body) Ready() bool {
+	b.s.conn.mu.Lock()
+	defer b.s.conn.mu.Unlock()
+	return b.s.inbox.size > 0 || b.s.complete
+}
+
 // take copies what has come. over tells that nothing comes after it.
 func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 	c := s.conn

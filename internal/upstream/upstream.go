@@ -47,8 +47,9 @@ type Response struct {
 	ContentLength int64 // -1 when unknown
 	// Trailer is complete once Body has returned io.EOF.
 	Trailer http.Header
-	// Body is never nil. Closing it before io.EOF ends the exchange upstream
-	// at once. It is not safe for concurrent use.
+	// Body is never nil. Closing it before io.EOF ends the exchange upstream at
+	// once. It is not safe for concurrent use. It may have a method Ready() bool,
+	// which reports whether Read would not wait.
 	Body io.ReadCloser
 }
 
