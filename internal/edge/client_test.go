@@ -25,7 +25,7 @@ var engines = []struct {
 // where RFC 9112 is not.
 func newOverHTTP(h Handler, o Options) *Server {
 	s := newServer("proxy", o)
-	server := http2Server(overHTTP{h}, o)
+	server := http2Server(overHTTP{h}, o, narrowWindow)
 	server.Protocols.SetHTTP1(true)
 	s.engine = server
 	return s

@@ -15,8 +15,6 @@ import (
 // that may be open.
 type Conn struct {
 	net.Conn
-	giveBack func()
-	once     sync.Once
 
 	// idleSince, in nanoseconds since 1970, is 0 while a request is under way
 	// and negative once closeIdle has closed the connection.
@@ -24,9 +22,24 @@ type Conn struct {
 
 	mu       sync.Mutex
 	memories []any
+	closed   bool
+	endings  []func() // run by the first Close
 }
 
-func newConn(c net.Conn) *Conn { return &Conn{Conn: c, giveBack: func() {}} }
+func newConn(c net.Conn) *Conn { return &Conn{Conn: c} }
+
+// atClose has f run behind the first Close, or now when that was.
+func (c *Conn) atClose(f func()) {
+	c.mu.Lock()
+	closed := c.closed
+	if !closed {
+		c.endings = append(c.endings, f)
+	}
+	c.mu.Unlock()
+	if closed {
+		f()
+	}
+}
 
 // rest says that no request is under way.
 func (c *Conn) rest() { c.idleSince.Store(time.Now().UnixNano()) }
@@ -53,7 +66,13 @@ func (c *Conn) closeIdle() bool {
 // once, from any goroutine.
 func (c *Conn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(c.giveBack)
+	c.mu.Lock()
+	endings := c.endings
+	c.closed, c.endings = true, nil
+	c.mu.Unlock()
+	for _, f := range endings {
+		f()
+	}
 	return err
 }
 

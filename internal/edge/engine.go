@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +16,7 @@ import (
 type engine struct {
 	handler Handler
 	log     zerolog.Logger
-	http2   *http.Server
-	over    *handover // to http2
+	http2   *http2Side
 
 	closing atomic.Bool
 	running sync.WaitGroup // goroutines, but for those of connections
@@ -27,12 +25,10 @@ type engine struct {
 	conns map[*h1conn]struct{}
 	watch *watcher      // of the connections; nil before the first and after the last
 	empty chan struct{} // closed when no connection is left after closing
-	began bool          // http2 serves
 }
 
-func newEngine(h Handler, log zerolog.Logger, http2 *http.Server) *engine {
-	return &engine{handler: h, log: log, http2: http2, over: newHandover(),
-		conns: map[*h1conn]struct{}{}, empty: make(chan struct{})}
+func newEngine(h Handler, log zerolog.Logger, http2 *http2Side) *engine {
+	return &engine{handler: h, log: log, http2: http2, conns: map[*h1conn]struct{}{}, empty: make(chan struct{})}
 }
 
 // Serve accepts until the listener ends, and returns its error.
@@ -100,13 +96,7 @@ func (e *engine) handOver(c *h1conn) {
 	_ = c.SetReadDeadline(time.Time{})
 	read := append([]byte(nil), c.in.bytes()...)
 	c.in.drop()
-	e.mu.Lock()
-	if !e.began && !e.closing.Load() {
-		e.began = true
-		e.running.Go(func() { _ = e.http2.Serve(e.over) })
-	}
-	e.mu.Unlock()
-	if !e.over.give(&prefaced{Conn: c.Conn, read: read}) {
+	if !e.http2.take(c.Conn, read) {
 		_ = c.Close()
 	}
 	e.forget(c)
@@ -128,7 +118,6 @@ func (e *engine) closeDoor() {
 	for _, c := range all {
 		c.closeIdle()
 	}
-	_ = e.over.Close()
 	_ = e.http2.Shutdown(expired)
 }
 
@@ -157,58 +146,6 @@ func (e *engine) Close() error {
 	}
 	e.mu.Unlock()
 	return e.http2.Close()
-}
-
-// handover is the listener through which connections reach the server of
-// HTTP/2.
-type handover struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newHandover() *handover {
-	return &handover{conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-func (h *handover) give(c net.Conn) bool {
-	select {
-	case h.conns <- c:
-		return true
-	case <-h.done:
-		return false
-	}
-}
-
-func (h *handover) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (h *handover) Close() error {
-	h.once.Do(func() { close(h.done) })
-	return nil
-}
-
-func (h *handover) Addr() net.Addr { return &net.UnixAddr{Name: "handover"} }
-
-// prefaced is a connection of which something was read already.
-type prefaced struct {
-	*Conn
-	read []byte
-}
-
-func (p *prefaced) Read(b []byte) (int, error) {
-	if len(p.read) > 0 {
-		n := copy(b, p.read)
-		p.read = p.read[n:]
-		return n, nil
-	}
-	return p.Conn.Read(b)
 }
 
 var errNoWatcher = errors.New("connections cannot be watched")

@@ -3,7 +3,6 @@ package edge
 import (
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 )
 
@@ -99,18 +98,16 @@ func appendFields(b []byte, h http.Header) []byte {
 	return b
 }
 
-// appendField appends a line that is one line, whatever a value holds
-// (RFC 9110 5.5).
+// appendField appends a line that is one line, whatever a value holds: a space
+// stands for what may not be there (RFC 9110 5.5).
 func appendField(b []byte, name, value string) []byte {
 	b = append(b, name...)
 	b = append(b, ": "...)
 	at := len(b)
 	b = append(b, value...)
-	if strings.ContainsAny(value, "\r\n\x00") {
-		for i := at; i < len(b); i++ {
-			if b[i] == '\r' || b[i] == '\n' || b[i] == 0 {
-				b[i] = ' '
-			}
+	for i, c := range b[at:] {
+		if (c < ' ' || c == 0x7f) && c != '\t' {
+			b[at+i] = ' '
 		}
 	}
 	return append(b, '\r', '\n')

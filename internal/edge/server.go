@@ -58,7 +58,7 @@ type serving interface {
 // body: the handler keeps rolling ones.
 func New(h Handler, o Options) *Server {
 	s := newServer("proxy", o)
-	s.engine = newEngine(h, o.Log, http2Server(overHTTP{h}, o))
+	s.engine = newEngine(h, o.Log, newHTTP2Side(h, o))
 	return s
 }
 

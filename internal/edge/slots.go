@@ -29,15 +29,15 @@ func (s *slots) hold(c *Conn, done <-chan struct{}) {
 	if !s.take(done) {
 		return
 	}
-	c.giveBack = func() {
+	s.mu.Lock()
+	s.open[c] = struct{}{}
+	s.mu.Unlock()
+	c.atClose(func() {
 		s.mu.Lock()
 		delete(s.open, c)
 		s.mu.Unlock()
 		<-s.places
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open[c] = struct{}{}
+	})
 }
 
 // take waits for a place; it is false when done closes first.

@@ -123,8 +123,7 @@ func (l *lease) Accept() (net.Conn, error) {
 func (l *lease) hold(c *Conn) *Conn {
 	l.slots.hold(c, l.done)
 	if l.reserve != nil {
-		place := c.giveBack
-		c.giveBack = func() { place(); l.reserve.refill() }
+		c.atClose(l.reserve.refill)
 	}
 	return c
 }
