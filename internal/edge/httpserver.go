@@ -16,13 +16,13 @@ const (
 // What an upload over HTTP/2 may have on its way before it is read, and so
 // what one that nobody reads can make us hold. A connection's window has room
 // for all of its streams: uploads that wait in line must not hold up those that
-// run. Over a path of 50 ms a wide stream moves 10 MiB a second, a narrow one
-// 1.3. The first few connections are wide; all others are narrow, so that the
-// sum stays bounded by the number of connections.
+// run. Over a path of 50 ms a wide stream moves 20 MiB a second, a narrow one
+// 1.3. The first two connections are wide, a gateway's; all others are narrow, so
+// that the sum stays bounded.
 const (
-	wideWindow   = 512 << 10
+	wideWindow   = 1 << 20
 	narrowWindow = 64 << 10
-	wideConns    = 4
+	wideConns    = 2
 )
 
 // http2Server is net/http's server for the proxy port, with HTTP/2 in cleartext
