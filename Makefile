@@ -12,7 +12,7 @@ MODULES := . test test/k8s
 CACHE   := $(CURDIR)/.cache
 COUNT   ?= 1
 
-.PHONY: run build test lint deps tools check-size soak fuzz bench demo test-tailnet test-clients \
+.PHONY: run build test lint deps tools check-size soak fuzz bench demo test-tailnet test-clients test-interop \
         test-manifests test-alerts test-cluster image clean help
 
 help: ## list the targets
@@ -45,6 +45,7 @@ tools:
 lint: tools ## gofmt, vet, staticcheck, actionlint, shellcheck, pinned actions
 	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "run gofmt on: $$bad"; exit 1; }
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && go vet ./... && $(CACHE)/staticcheck ./...) || exit 1; done
+	@cd test && go vet -tags interop ./interop && $(CACHE)/staticcheck -tags interop ./interop
 	@cd test/k8s && go vet -tags cluster ./cluster/... && $(CACHE)/staticcheck -tags cluster ./cluster/...
 	$(CACHE)/actionlint
 	.ci/check-actions
@@ -52,6 +53,9 @@ lint: tools ## gofmt, vet, staticcheck, actionlint, shellcheck, pinned actions
 
 test-clients: ## only the SDKs, the claude command and the black-box tests
 	cd test && go test -race -count=$(COUNT) ./clients/...
+
+test-interop: ## nginx, HAProxy, Apache and others in the API's place; skips those that are missing
+	cd test && go test -tags interop -count=$(COUNT) -timeout 20m -v ./interop
 
 test-tailnet: ## only the tests against a real tailscaled; COUNT=20 repeats them
 	cd test && go test -race -v -timeout 90m -count=$(COUNT) ./tailnet
