@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -85,10 +86,11 @@ func (w watched) Serve(ctx context.Context) error {
 func (t tree) hook(event suture.Event) {
 	switch e := event.(type) {
 	case suture.EventServicePanic:
-		n, news := t.failed(e.SupervisorName, e.ServiceName, messages.Cause{At: time.Now(), Kind: messages.CausePanic, Message: e.PanicMsg})
-		line := t.line(zerolog.ErrorLevel, "service_panic", e.SupervisorName).Str("service", e.ServiceName).Str("cause", bounded(e.PanicMsg))
+		cause, stack := panicOf(e)
+		n, news := t.failed(e.SupervisorName, e.ServiceName, messages.Cause{At: time.Now(), Kind: messages.CausePanic, Message: cause})
+		line := t.line(zerolog.ErrorLevel, "service_panic", e.SupervisorName).Str("service", e.ServiceName).Str("cause", bounded(cause))
 		if news {
-			line = line.Str("stack", e.Stacktrace)
+			line = line.Str("stack", stack)
 		}
 		line.Int("restarts", n).Bool("restarting", e.Restarting).Msg("a service panicked")
 	case suture.EventServiceTerminate:
@@ -107,6 +109,16 @@ func (t tree) hook(event suture.Event) {
 	case suture.EventStopTimeout:
 		t.line(zerolog.ErrorLevel, "service_stuck", e.SupervisorName).Str("service", e.ServiceName).Msg("a service did not stop in time")
 	}
+}
+
+// panicOf tells a panic's cause from its stack. A service that passes a helper's
+// panic on brings the stack of where it happened, behind the cause.
+func panicOf(e suture.EventServicePanic) (cause, stack string) {
+	const begin = "goroutine "
+	if cause, own, found := strings.Cut(e.PanicMsg, "\n\n"+begin); found {
+		return cause, begin + own
+	}
+	return e.PanicMsg, e.Stacktrace
 }
 
 func (t tree) line(level zerolog.Level, event, supervisor string) *zerolog.Event {
