@@ -16,7 +16,7 @@ const (
 	busRetryMax    = 5 * time.Second
 	// busSteady is how long a bus must have lived for its end to be a death
 	// and not one more break.
-	busSteady = 500 * time.Millisecond
+	busSteady = 200 * time.Millisecond
 	// busOften is how many openings in a minute are worth a warning.
 	busOften = 10
 )

@@ -103,7 +103,7 @@ func counter(t *testing.T, c prometheus.Collector, name string) int {
 func TestDeathsAreFollowedAtFullSpeed(t *testing.T) {
 	var p pace
 	for round := range 100 {
-		if pause := p.after(800*time.Millisecond, errors.New("EOF")); pause != busRetryMin {
+		if pause := p.after(300*time.Millisecond, errors.New("EOF")); pause != busRetryMin {
 			t.Fatalf("round %d: a pause of %v after a death", round, pause)
 		}
 		for range 10 {
