@@ -93,7 +93,9 @@ func Build(c config.Config, o Options) (*System, error) {
 		TailnetLost: func() bool { return s.state.Get().Tailnet.Link == messages.LinkNotConnected },
 	})
 	doors := edge.NewMetrics(m.Registry)
-	s.edge = edge.New(handler, edge.Options{Addr: c.Proxy.ListenAddr, MaxConns: s.gate.Capacity() + edge.SpareConns, Log: o.Log, Metrics: doors})
+	edgeConns := s.gate.Capacity() + edge.SpareConns
+	warnOfDescriptors(o.Log, descriptorsNeeded(edgeConns, c.Proxy.MaxConnections))
+	s.edge = edge.New(handler, edge.Options{Addr: c.Proxy.ListenAddr, MaxConns: edgeConns, Log: o.Log, Metrics: doors})
 	s.admin = edge.NewAdmin(pages.Mux(), edge.Options{Addr: c.Proxy.AdminAddr, Log: o.Log, Metrics: doors})
 	addr, err := s.admin.Bind()
 	if err != nil {

@@ -97,13 +97,18 @@ func TestHowALifeEnds(t *testing.T) {
 	}
 }
 
-func TestAdminPortInUse(t *testing.T) {
+func TestAdminPortThatCannotBeBound(t *testing.T) {
 	taken := occupied(t)
-	c := setting{}.load(t)
-	c.Proxy.AdminAddr = taken
-	_, err := Build(c, Options{Log: zerolog.Nop()})
-	if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "address already in use") || !strings.Contains(err.Error(), "proxy.admin_addr") {
-		t.Errorf("Build says %v", err)
+	for addr, says := range map[string]string{
+		taken:          "address already in use; another program holds it",
+		"192.0.2.1:80": "cannot assign requested address; this machine has no such address", // RFC 5737: nobody's
+	} {
+		c := setting{}.load(t)
+		c.Proxy.AdminAddr = addr
+		_, err := Build(c, Options{Log: zerolog.Nop()})
+		if err == nil || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "proxy.admin_addr") {
+			t.Errorf("Build says %v, want %q", err, says)
+		}
 	}
 }
 
