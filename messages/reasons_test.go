@@ -62,3 +62,32 @@ func TestTheRunbookKnowsEveryReason(t *testing.T) {
 		t.Errorf("the RUNBOOK explains %v,\nwant %v", told, Reasons)
 	}
 }
+
+// troubleCells is a row of the RUNBOOK's table of troubles.
+var troubleCells = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([^|]+) \\| .* \\|$")
+
+func TestTheRunbookKnowsEveryTrouble(t *testing.T) {
+	text, err := os.ReadFile("../RUNBOOK.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []Trouble
+	for _, row := range troubleCells.FindAllStringSubmatch(string(text), -1) {
+		w := Trouble(row[1])
+		if !slices.Contains(Troubles, w) {
+			continue // another table
+		}
+		told = append(told, w)
+		if row[2] != w.Meaning() {
+			t.Errorf("%s means %q, the RUNBOOK says %q", w, w.Meaning(), row[2])
+		}
+	}
+	if !slices.Equal(told, Troubles) {
+		t.Errorf("the RUNBOOK explains %v,\nwant %v", told, Troubles)
+	}
+	for _, w := range Troubles {
+		if s := w.Remedy(); !strings.HasSuffix(s, ".") || strings.Contains(strings.TrimSuffix(s, "."), ". ") {
+			t.Errorf("the remedy for %s is not one sentence: %q", w, s)
+		}
+	}
+}
