@@ -120,7 +120,7 @@ func Build(c config.Config, o Options) (*System, error) {
 		conductor.New(conductor.Options{
 			Mailbox: s.events, Desired: s.desired, State: s.state, Machine: machine, Hostname: s.sidecar.hostname,
 			Edge: func() messages.EdgeStatus {
-				return port.status(time.Now(), book.service("listener"), s.gate.Load().Left())
+				return port.status(time.Now(), book.service("listener"), func() int { return s.gate.Load().Left() })
 			},
 			Journal: s.journal, Metrics: conductor.NewMetrics(m.Registry, s.events), Log: o.Log,
 		}),

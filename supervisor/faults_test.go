@@ -12,12 +12,15 @@ import (
 )
 
 // The product's promise: any actor may panic at any time, and no client can
-// tell. SOAK=1 makes it 50 rounds.
+// tell. SOAK=1 makes it 50 rounds, -short three.
 func TestNoPanicOfAnActorIsNoticed(t *testing.T) {
 	const streams = 200
 	rounds := 6
-	if os.Getenv("SOAK") != "" {
+	switch {
+	case os.Getenv("SOAK") != "":
 		rounds = 50
+	case testing.Short():
+		rounds = 3
 	}
 	api := newTicker(t, 100*time.Millisecond)
 	s := start(t, setting{

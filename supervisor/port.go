@@ -178,8 +178,9 @@ func (p *portWatch) serving(now time.Time) bool {
 }
 
 // status is what the accounts of the listener and the looks at the port say
-// together.
-func (p *portWatch) status(now time.Time, listener messages.ServiceAccount, active int) messages.EdgeStatus {
+// together. inFlight counts the requests in flight; it is asked with a trouble
+// only.
+func (p *portWatch) status(now time.Time, listener messages.ServiceAccount, inFlight func() int) messages.EdgeStatus {
 	s := messages.EdgeStatus{}
 	l := p.last.Load()
 	switch {
@@ -192,7 +193,7 @@ func (p *portWatch) status(now time.Time, listener messages.ServiceAccount, acti
 	case l.fails >= doubtedAfter:
 		s.Trouble, s.Detail = l.trouble, l.detail
 	}
-	s.Idle = s.Trouble != messages.TroubleNone && active == 0
+	s.Idle = s.Trouble != messages.TroubleNone && inFlight() == 0
 	return s
 }
 

@@ -230,7 +230,7 @@ func TestEdgeStatus(t *testing.T) {
 		}
 		for _, active := range []int{0, 1} {
 			want := messages.EdgeStatus{Trouble: tc.trouble, Detail: tc.detail, Idle: tc.trouble != "" && active == 0}
-			if got := p.status(now, tc.listener, active); got != want {
+			if got := p.status(now, tc.listener, func() int { return active }); got != want {
 				t.Errorf("%s with %d requests: %+v, want %+v", tc.name, active, got, want)
 			}
 		}

@@ -39,13 +39,18 @@ func (m Machine) forgetTrouble() Machine {
 }
 
 // edgeLost reports whether a service that does not serve has been kept for long
-// enough: for the sake of the streams in flight it is kept longer.
+// enough: for the sake of the requests in flight it is kept longer. For want of
+// descriptors they are not ended at all: what takes them would take those of the
+// next process as well.
 func (m Machine) edgeLost(now time.Time) bool {
 	if !m.troubled() || m.edge.Trouble == messages.TroubleNone || m.patient(now) {
 		return false
 	}
 	lost := now.Sub(m.state.TroubleSince)
-	return lost >= m.limits.Lost || m.edge.Idle && lost >= m.limits.LostIdle
+	if m.edge.Idle {
+		return lost >= m.limits.LostIdle
+	}
+	return lost >= m.limits.Lost && m.edge.Trouble != messages.TroubleDescriptors
 }
 
 func (m Machine) stopForEdge(now time.Time) Machine {

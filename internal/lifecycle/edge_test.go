@@ -105,6 +105,17 @@ func TestAPortLostForGood(t *testing.T) {
 	}
 }
 
+// A want of descriptors ends no stream, however long it lasts.
+func TestStreamsOutliveAWantOfDescriptors(t *testing.T) {
+	l := &life{t, in(t, messages.Running), epoch}
+	l.step(trouble(messages.TroubleDescriptors, false))
+	l.pass(2 * testLimits.Lost)
+	l.want("with streams", messages.Degraded, messages.TroubleDescriptors, NotServing)
+	if s := l.step(trouble(messages.TroubleDescriptors, true)); s.Phase != messages.Stopped || s.Exit.Code != 1 {
+		t.Errorf("without streams: %s, exit %+v", s.Phase, s.Exit)
+	}
+}
+
 // The last stream ends while the port is lost: the minute counts from the loss.
 func TestStreamsKeepALostServiceAlive(t *testing.T) {
 	l := &life{t, in(t, messages.Running), epoch}

@@ -126,7 +126,7 @@ func checkDeadlines(before Machine, now time.Time, ev messages.Event, after Mach
 		fail("a service that does not serve is kept for a minute")
 	}
 	if is.Desired.Listen && is.Trouble != messages.TroubleNone && now.Sub(is.TroubleSince) >= l.Lost &&
-		after.edge.Trouble != messages.TroubleNone && !after.patient(now) {
+		after.edge.Trouble != messages.TroubleNone && (after.edge.Idle || after.edge.Trouble != messages.TroubleDescriptors) && !after.patient(now) {
 		fail("a service that does not serve is not kept for ever")
 	}
 }

@@ -101,7 +101,7 @@ func leave(m Machine) Machine { return m }
 func beginLife(m Machine, now time.Time, ev messages.ConfigLoaded) Machine {
 	if ev.TailnetDisabled {
 		m.tailnetOff = true
-		m.state.Tailnet = messages.TailnetStatus{Link: messages.LinkDisabled, At: now}
+		m.state.Tailnet = messages.TailnetStatus{Link: messages.LinkDisabled} // nobody has looked
 	}
 	return m.enter(messages.ConnectingTailnet, now, ConfigIsLoaded)
 }
