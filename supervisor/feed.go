@@ -28,10 +28,8 @@ func (s *System) newFeed(c config.Config, o Options, started time.Time, data *pr
 			l := s.gate.Load()
 			return status.Load{Active: l.Active, Waiting: l.Waiting, Limit: c.Proxy.MaxConnections}
 		},
-		Tree: func() []status.Domain { return domainsOf(book.Services()) },
-		Port: func() status.Port {
-			return status.Port{Addr: s.edge.Addr(), Wanted: s.desired.Get().Listen, Serving: book.service("listener").Up}
-		},
+		Tree:        func() []status.Domain { return domainsOf(book.Services()) },
+		Port:        func() status.Port { return s.port(book) },
 		Journal:     func() []status.Entry { return entriesOf(s.Journal()) },
 		Connections: s.connections,
 	}
@@ -48,6 +46,20 @@ func logAccount(l telemetry.LinesState) status.LogAccount {
 		account.LastDrop = &at
 	}
 	return account
+}
+
+// port is the proxy port as a client finds it.
+func (s *System) port(book *accounts) status.Port {
+	state := s.state.Get()
+	p := status.Port{
+		Addr: s.edge.Addr(), Wanted: state.Desired.Listen, Trouble: state.Trouble, Detail: state.TroubleDetail,
+		Serving: book.service("listener").Up && state.Trouble == messages.TroubleNone,
+	}
+	if !state.TroubleSince.IsZero() {
+		since := state.TroubleSince.UTC()
+		p.Since = &since
+	}
+	return p
 }
 
 // connections are those to the API.

@@ -72,10 +72,15 @@ const StuckAfter = 10 * time.Second
 // Port is the port that clients use.
 type Port struct {
 	Addr string `json:"addr"`
-	// Serving says whether somebody accepts connections there now.
+	// Serving says whether a client finds an answer there now.
 	Serving bool `json:"serving"`
 	// Wanted says whether the lifecycle wishes it open.
 	Wanted bool `json:"wanted"`
+	// Trouble says why nobody new is served, with the service and its last cause,
+	// and since when. It is empty while somebody is.
+	Trouble messages.Trouble `json:"trouble,omitempty"`
+	Detail  string           `json:"detail,omitempty"`
+	Since   *time.Time       `json:"since,omitempty"`
 }
 
 // Entry is one line of how it came here.

@@ -183,12 +183,25 @@ func lookPort(s Snapshot) *Finding {
 	if s.Port.Serving || !s.Port.Wanted || s.Lifecycle.Phase == messages.Starting || s.Lifecycle.Phase == messages.Draining {
 		return nil
 	}
-	return &Finding{
-		Level: LevelFault, Fault: FaultUs, Runbook: "ProxyServiceRestarting",
+	f := &Finding{
+		Level: LevelFault, Fault: FaultUs, Runbook: "ProxyNotServing", Since: s.Port.Since,
 		Headline: fmt.Sprintf("our fault: nobody serves the proxy port %s.", s.Port.Addr),
 		Detail:   "The admin port answers, as you see; clients get no answer.",
 		Next:     "Read the service listener's last cause below, and the log lines with \"service\":\"listener\".",
 	}
+	if t := s.Port.Trouble; t != messages.TroubleNone {
+		f.Headline = fmt.Sprintf("our fault: nobody new is served%s: %s.", sinceWhen(s.At, s.Port.Since), t.Meaning())
+		f.Detail, f.Next = s.Port.Detail, t.Remedy()
+	}
+	return f
+}
+
+// sinceWhen is " since 12:00:00 UTC", or nothing when nobody knows.
+func sinceWhen(now time.Time, since *time.Time) string {
+	if since == nil {
+		return ""
+	}
+	return " since " + clock(now, *since)
 }
 
 // storm is how many restarts in a minute are one.

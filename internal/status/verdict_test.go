@@ -71,6 +71,9 @@ var verdicts = []struct {
 		"Healthy, but the node is named anthropic-oauth-proxy-1, not anthropic-oauth-proxy as configured: clients that use the configured name do not come here.", nil},
 
 	{"port down", func(s *Snapshot) { s.Port.Serving = false }, false, LevelFault, FaultUs, "Our fault: nobody serves the proxy port 127.0.0.1:8080.", nil},
+	{"port in trouble", func(s *Snapshot) {
+		s.Port.Serving, s.Port.Trouble, s.Port.Detail, s.Port.Since = false, messages.TroubleDescriptors, "connect to our own port: too many open files", ago(time.Minute)
+	}, false, LevelFault, FaultUs, "Our fault: nobody new is served since 11:59:00 UTC: the process has no file descriptor left.", ago(time.Minute)},
 	{"restart storm", func(s *Snapshot) {
 		l := &s.Tree[2].Services[0]
 		l.Restarts, l.LastMinute, l.Causes = 5, 4, []Cause{{*ago(9 * time.Second), "panic", "nil status"}}
