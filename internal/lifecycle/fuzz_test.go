@@ -219,6 +219,9 @@ func FuzzStep(f *testing.F) {
 func end(t *testing.T, m Machine, now time.Time) {
 	t.Helper()
 	last := m.State().Since.Add(testLimits.ConnectTimeout + testLimits.DrainTimeout + testLimits.DrainGrace)
+	if m.patient(now) && last.Before(m.patientUntil) {
+		last = m.patientUntil
+	}
 	for ; now.Before(last.Add(time.Second)); now = now.Add(time.Second) {
 		next := m.Step(now, messages.Ticked{})
 		check(t, m, now, messages.Ticked{}, next)
