@@ -184,7 +184,7 @@ func lookPort(s Snapshot) *Finding {
 		return nil
 	}
 	f := &Finding{
-		Level: LevelFault, Fault: FaultUs, Runbook: "ProxyNotServing", Since: s.Port.Since,
+		Level: LevelFault, Fault: FaultUs, Runbook: "ProxyListenerNotServing", Since: s.Port.Since,
 		Headline: fmt.Sprintf("our fault: nobody serves the proxy port %s.", s.Port.Addr),
 		Detail:   "The admin port answers, as you see; clients get no answer.",
 		Next:     "Read the service listener's last cause below, and the log lines with \"service\":\"listener\".",
