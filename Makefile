@@ -12,7 +12,7 @@ MODULES := . test test/k8s
 CACHE   := $(CURDIR)/.cache
 COUNT   ?= 1
 
-.PHONY: run build test lint deps tools check-size soak fuzz bench demo test-tailnet test-clients test-interop \
+.PHONY: run build test lint deps tools check-size soak fuzz bench demo test-tailnet test-clients test-interop test-oracle \
         test-manifests test-alerts test-cluster image clean help
 
 help: ## list the targets
@@ -53,6 +53,9 @@ lint: tools ## gofmt, vet, staticcheck, actionlint, shellcheck, pinned actions
 
 test-clients: ## only the SDKs, the claude command and the black-box tests
 	cd test && go test -race -count=$(COUNT) ./clients/...
+
+test-oracle: ## the data plane's tests with the standard library in the engine's place
+	UPSTREAM=standard go test -short -count=$(COUNT) ./internal/proxy
 
 test-interop: ## nginx, HAProxy, Apache and others in the API's place; skips those that are missing
 	cd test && go test -tags interop -count=$(COUNT) -timeout 20m -v ./interop

@@ -241,7 +241,7 @@ func TestAClientThatStopsReading(t *testing.T) {
 			t.Errorf("outcome %s, want idle_timeout", rec.Outcome)
 		}
 		synctest.Wait()
-		if n, _ := r.pool.Connections(); n != 0 {
+		if n, _ := r.connections(); n != 0 {
 			t.Errorf("%d connections to the API are open, want none", n)
 		}
 		_ = c.Close()

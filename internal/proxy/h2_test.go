@@ -93,7 +93,7 @@ func TestAStalledClientHoldsUpNobody(t *testing.T) {
 			t.Fatalf("request %d: %q, %v", i, got, err)
 		}
 	}
-	if _, h2 := r.pool.Connections(); h2 != 1 {
+	if _, h2 := r.connections(); h2 != 1 {
 		t.Errorf("%d connections, want 1", h2)
 	}
 }
@@ -133,7 +133,7 @@ func TestALeavingClientResetsItsStream(t *testing.T) {
 	if got, err := post(r.http1(), r.url("/"), []byte("body")); err != nil || got != "fine" {
 		t.Errorf("then %q, %v", got, err)
 	}
-	if _, h2 := r.pool.Connections(); h2 != 1 {
+	if _, h2 := r.connections(); h2 != 1 {
 		t.Errorf("%d connections, want 1", h2)
 	}
 }
@@ -175,7 +175,7 @@ func TestAGoingConnectionIsReplaced(t *testing.T) {
 	if rest, err := io.ReadAll(res.Body); err != nil || string(rest) != "er" {
 		t.Errorf("the old one ended with %q, %v", rest, err)
 	}
-	eventually(t, "the old connection is closed", func() bool { _, h2 := r.pool.Connections(); return h2 == 1 })
+	eventually(t, "the old connection is closed", func() bool { _, h2 := r.connections(); return h2 == 1 })
 	for range 4 {
 		if rec := r.record(); rec.Attempts != 1 || rec.Outcome != "completed" {
 			t.Errorf("record %+v", rec)

@@ -84,6 +84,9 @@ func newRig(t testing.TB, o options) *rig {
 	r := &rig{t: t, journal: newJournal(), metrics: prometheus.NewRegistry()}
 	engine := o.other
 	if engine == nil {
+		engine = oracle(t, o)
+	}
+	if engine == nil {
 		r.pool = upstream.New(o.api, o.engine)
 		engine = r.pool
 	}

@@ -139,13 +139,14 @@ func (s *h2Stream) final(f *http2.MetaHeadersFrame, status int) error {
 	res.Trailer = announced(res.Header)
 	s.res = res
 	s.wake()
+	head := s.bare // a HEAD's answer says nothing of a length that it does not name
 	if s.bare = s.bare || status == http.StatusNoContent || status == http.StatusNotModified; s.bare {
 		// The answer is whole at its head (RFC 9110 6.4.1). Some servers send
 		// content all the same: nobody reads it.
 		s.left, s.complete = 0, true
 	}
 	if f.StreamEnded() {
-		if res.ContentLength < 0 {
+		if res.ContentLength < 0 && !head {
 			res.ContentLength = 0
 		}
 		return s.end()

@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"anthropic-oauth-proxy/internal/testkit"
+	"anthropic-oauth-proxy/internal/upstream"
+)
+
+// beyondTheLibrary are the tests that the standard library's Transport does not
+// pass in the engine's place, and why. specs/decisions.md has the same list.
+var beyondTheLibrary = map[string]string{
+	"TestUploadsAtTheDeadline":               "it waits for a body that nobody reads any more",
+	"TestAnswerThenCloseUnread":              "an answer is lost behind a broken upload: 25 of 50",
+	"TestGoodbyesLoseNothing":                "what a GOAWAY excludes is lost: 9 of 1,000",
+	"TestLastWordsAreHeard":                  "nothing is read once a write has failed",
+	"TestSwitchingProtocolsIsNeverPassedOn":  "over HTTP/2 a 101 is taken for an interim answer",
+	"TestExpectContinue":                     "a refusal does not keep the content back",
+	"TestRetriesAreExactlyTheDocumentedOnes": "REFUSED_STREAM and GOAWAY are not told apart from a broken connection",
+	"TestUntrustedAPI":                       "the oracle does not sort what TLS fails with",
+	"TestAStreamingBodyIsSentOnce":           "what was not processed is not told apart",
+	"TestMalformedHTTP2Answers":              "frames on streams that were never opened are ignored",
+	"TestTruncatedHTTP2Answers":              "content beyond its declared length passes",
+	"TestTargets":                            "a target is not passed byte for byte",
+}
+
+// oracle is the standard library in the engine's place, where the environment
+// asks for it: make test-oracle.
+func oracle(t testing.TB, o options) Upstream {
+	if os.Getenv("UPSTREAM") != "standard" {
+		return nil
+	}
+	name, _, _ := strings.Cut(t.Name(), "/")
+	if why, ok := beyondTheLibrary[name]; ok {
+		t.Skip(why)
+	}
+	if o.pipes {
+		t.Skip("its connections outlive a bubble of time")
+	}
+	s := testkit.NewStandard(o.api, o.engine)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// connections counts those to the API, of either protocol. The oracle does not
+// tell.
+func (r *rig) connections() (h1, h2 int) {
+	r.t.Helper()
+	pool, ok := r.handler.Upstream.(*upstream.Pool)
+	if !ok {
+		r.t.Skip("only the product's engine tells of its connections")
+	}
+	return pool.Connections()
+}

@@ -1,0 +1,116 @@
+// Package testkit is what the tests of several rooms share. No product code may
+// import it.
+package testkit
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"anthropic-oauth-proxy/internal/upstream"
+)
+
+// Standard does the engine's work with the standard library's [http.Transport].
+// It is the oracle that the engine is held against: what both do the same is
+// HTTP, what they do differently is written down in specs/decisions.md. It is
+// safe for concurrent use.
+type Standard struct {
+	target    *url.URL
+	transport *http.Transport
+}
+
+// NewStandard makes one for an http or https URL. The owner must Close it.
+func NewStandard(target *url.URL, o upstream.Options) *Standard {
+	conf := &tls.Config{}
+	if o.TLS != nil {
+		conf = o.TLS.Clone()
+	}
+	return &Standard{target, &http.Transport{
+		DialContext: o.Dial, TLSClientConfig: conf, ForceAttemptHTTP2: true, DisableCompression: true,
+		MaxIdleConnsPerHost: 256, MaxResponseHeaderBytes: 256 << 10, ExpectContinueTimeout: time.Second,
+	}}
+}
+
+// Close ends idle connections.
+func (s *Standard) Close() { s.transport.CloseIdleConnections() }
+
+// RoundTrip is [upstream.Pool.RoundTrip]. It knows less of a failure: what
+// GOAWAY excludes counts as sent, because the library does not say so.
+func (s *Standard) RoundTrip(ctx context.Context, req *upstream.Request) (*upstream.Response, error) {
+	var connected, sent atomic.Bool
+	trace := &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { connected.Store(true) },
+		WroteHeaders: func() { sent.Store(true) },
+		Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
+			if req.Interim != nil && status != http.StatusContinue {
+				req.Interim(status, http.Header(h))
+			}
+			return nil
+		},
+	}
+	res, err := s.transport.RoundTrip(s.request(httptrace.WithClientTrace(ctx, trace), req))
+	if err != nil {
+		e := &upstream.Error{Stage: upstream.Sent, Dial: !connected.Load(), Err: err}
+		if !sent.Load() {
+			e.Stage = upstream.Unsent
+		}
+		var reset http2.StreamError
+		if errors.As(err, &reset) && reset.Code == http2.ErrCodeRefusedStream {
+			e.Stage = upstream.Refused
+		}
+		if ctx.Err() != nil {
+			e.Err = context.Cause(ctx)
+		}
+		return nil, e
+	}
+	out := &upstream.Response{Status: res.StatusCode, Header: res.Header, ContentLength: res.ContentLength, Trailer: res.Trailer}
+	out.Body = &body{res, out}
+	return out, nil
+}
+
+// request is req as the library wants it: the target as opaque as it allows.
+func (s *Standard) request(ctx context.Context, req *upstream.Request) *http.Request {
+	u := &url.URL{Scheme: s.target.Scheme, Host: s.target.Host, Opaque: req.Target}
+	if strings.HasPrefix(req.Target, "//") { // it would become the absolute form
+		path, query, found := strings.Cut(req.Target, "?")
+		u.Opaque, u.RawQuery, u.ForceQuery = "", query, found
+		u.Path, _ = url.PathUnescape(path)
+		u.RawPath = path
+	}
+	out := (&http.Request{
+		Method: req.Method, URL: u, Host: s.target.Host, Header: req.Header.Clone(), Body: req.Body,
+		ContentLength: req.ContentLength, Trailer: req.Trailer, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(ctx)
+	if out.Header == nil {
+		out.Header = http.Header{}
+	}
+	if _, ok := out.Header["User-Agent"]; !ok {
+		out.Header["User-Agent"] = nil // none of the library's own
+	}
+	return out
+}
+
+// body hands the trailers over at its end.
+type body struct {
+	res *http.Response
+	out *upstream.Response
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.res.Body.Read(p)
+	if err != nil {
+		b.out.Trailer = b.res.Trailer
+	}
+	return n, err
+}
+
+func (b *body) Close() error { return b.res.Body.Close() }
