@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"tailscale.com/types/key"
 	"tailscale.com/types/views"
 
 	"anthropic-oauth-proxy/internal/config"
@@ -114,6 +115,12 @@ var worlds = []struct {
 		}
 	}, map[string]Verdict{"tailnet paths": Warn}, "ai (by fra)"},
 	{"no Aperture", func(_ *testing.T, b *bench) { b.tailscaled.Peer = nil }, map[string]Verdict{"Aperture": Skipped}, ""},
+	{"a stranger's Aperture", func(_ *testing.T, b *bench) {
+		for _, p := range b.tailscaled.Peer {
+			p.DNSName = "ai.stranger.ts.net."
+		}
+	}, map[string]Verdict{"Aperture": Skipped}, "no peer is named"},
+	{"a peer that is null", func(_ *testing.T, b *bench) { b.tailscaled.Peer[key.NewNode().Public()] = nil }, nil, ""},
 	{"Aperture is offline", func(_ *testing.T, b *bench) {
 		for _, p := range b.tailscaled.Peer {
 			p.Online = false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"tailscale.com/client/local"
 	"tailscale.com/ipn/ipnstate"
+	"tailscale.com/types/key"
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/messages"
@@ -58,7 +60,7 @@ func lookSocket(ctx context.Context, e *examination) Finding {
 	case err != nil:
 		return fail(path+" does not exist", next(messages.ReasonSocketAbsent), sectionNotConnected)
 	case info.Mode()&fs.ModeSocket == 0:
-		return fail(path+" is no socket", "Set tailscale.socket or TAILSCALE_SOCKET to the socket of tailscaled.", sectionNotConnected)
+		return fail(path+" is no socket", next(messages.ReasonNotASocket), sectionNotConnected)
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {
@@ -82,6 +84,9 @@ func (e *examination) ask(ctx context.Context) {
 	e.status, e.statusErr = e.client().Status(ctx)
 	if e.statusErr != nil {
 		e.status = nil
+	}
+	if e.status != nil { // what answers need not be tailscaled
+		maps.DeleteFunc(e.status.Peer, func(_ key.NodePublic, p *ipnstate.PeerStatus) bool { return p == nil })
 	}
 	e.tailnet = e.Classify(e.status, e.statusErr)
 }
@@ -112,7 +117,7 @@ func lookTailnet(ctx context.Context, e *examination) Finding {
 
 // unreachable tells the reasons of which the look at the socket has spoken.
 func unreachable(r messages.Reason) bool {
-	return r == messages.ReasonSocketAbsent || r == messages.ReasonRefused || r == messages.ReasonPermissionDenied
+	return r == messages.ReasonSocketAbsent || r == messages.ReasonRefused || r == messages.ReasonPermissionDenied || r == messages.ReasonNotASocket
 }
 
 // known is a finding in place of one that needs an answer of tailscaled.
@@ -283,9 +288,12 @@ func lookAperture(ctx context.Context, e *examination) Finding {
 	return ok("%q answers %d", apertureName, code)
 }
 
+// peer is the node of that short name in our own tailnet: nodes that others
+// share with us may have the same one.
 func (e *examination) peer(name string) *ipnstate.PeerStatus {
+	_, domain, _ := strings.Cut(e.status.Self.DNSName, ".")
 	for _, p := range e.status.Peer {
-		if short, _, _ := strings.Cut(p.DNSName, "."); strings.EqualFold(short, name) {
+		if strings.EqualFold(p.DNSName, name+"."+domain) {
 			return p
 		}
 	}
