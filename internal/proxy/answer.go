@@ -51,10 +51,13 @@ func (a *answer) relay(ctx context.Context, res *asked, closing bool) *ending {
 	defer stop()
 	a.client.Respond(a.head(res, closing))
 	if end := a.move(res); end != nil {
-		return settle(ctx, end)
+		end = settle(ctx, end)
+		if end.cause == clientLeft && a.live.responseBytes.Load() == res.ContentLength {
+			return because(completed) // it has all that it was told to expect
+		}
+		return end
 	}
 	stop()
-	// A client that has as much as it was told to expect has it all.
 	if err := a.client.Finish(trailer(res)); err != nil && res.ContentLength < 0 {
 		return settle(ctx, because(fromWrite(err)))
 	}

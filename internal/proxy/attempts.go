@@ -98,7 +98,7 @@ func (a *attempts) once(whole context.Context, target string, r *edge.Request, h
 		}
 		clock.start()
 	}
-	up, ahead := in.begin(given), in.ahead()
+	up, ahead := newUpload(in, given), in.ahead()
 	req := &upstream.Request{
 		Method: r.Method, Target: target, Header: header, ContentLength: r.ContentLength, Trailer: in.ours, Interim: a.interim,
 	}
@@ -123,7 +123,7 @@ func (a *attempts) once(whole context.Context, target string, r *edge.Request, h
 		}
 		return nil, fromUpstream(err)
 	}
-	in.answered(up)
+	up.answered()
 	return &asked{res, up, func() { cancel(context.Canceled) }}, nil
 }
 

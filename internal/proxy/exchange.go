@@ -26,6 +26,20 @@ type exchange struct {
 	ticket *admission.Ticket // nil before the gate knows it
 }
 
+// ServeExchange serves one request.
+func (h *Handler) ServeExchange(c edge.Client) {
+	r := c.Request()
+	target := targetOf(r)
+	if page := h.Local[pathOf(target)]; page != nil && r.Refusal == nil {
+		edge.ServePage(c, page)
+		return
+	}
+	x := h.newExchange(c, target)
+	var end *ending
+	defer x.close(&end)
+	end = x.serve()
+}
+
 func (h *Handler) newExchange(c edge.Client, target string) *exchange {
 	r := c.Request()
 	// Only of what is forwarded is told: an absolute target or a tunnel's may
@@ -144,12 +158,11 @@ func (x *exchange) repeated(failed ending, reason repeat) {
 
 // let lets go of what stands between the client and the API.
 func (x *exchange) let(in *intake, res *asked) {
-	if res == nil {
-		in.close(nil)
-		return
+	if res != nil {
+		_ = res.upload.Close()
+		res.cancel()
 	}
-	in.close(res.upload)
-	res.cancel()
+	in.close()
 }
 
 // close ends the exchange, whatever became of it: a panic on its way through is

@@ -1,12 +1,3 @@
-// Package proxy is the data plane: it takes a client's request to the Claude
-// API and streams the answer back, so that neither side can tell.
-//
-// The package holds the policy: what is added and stripped, how long each
-// phase may take, what may be sent twice, which error a client sees. How bytes
-// move is the business of package upstream, and who may enter that of
-// admission. It never stores, logs or invents a credential, never changes a
-// body, never follows a redirect, and never sends a request twice that may
-// have been processed.
 package proxy
 
 import (
@@ -17,7 +8,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"anthropic-oauth-proxy/internal/admission"
-	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/upstream"
 )
@@ -25,12 +15,6 @@ import (
 // Upstream is the engine that moves one attempt.
 type Upstream interface {
 	RoundTrip(ctx context.Context, req *upstream.Request) (*upstream.Response, error)
-}
-
-// Caller is who a tailnet connection comes from.
-type Caller struct {
-	Node string
-	Tags []string
 }
 
 // Limits are the bounds of one request. All are positive.
@@ -89,18 +73,4 @@ func New(o Options) *Handler {
 	}
 	o.Metrics.WatchReplayBuffer(func() float64 { return float64(h.replay.taken()) })
 	return h
-}
-
-// ServeExchange serves one request.
-func (h *Handler) ServeExchange(c edge.Client) {
-	r := c.Request()
-	target := targetOf(r)
-	if page := h.Local[pathOf(target)]; page != nil && r.Refusal == nil {
-		edge.ServePage(c, page)
-		return
-	}
-	x := h.newExchange(c, target)
-	var end *ending
-	defer x.close(&end)
-	end = x.serve()
 }

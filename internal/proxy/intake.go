@@ -189,22 +189,8 @@ func (in *intake) repeatable() bool {
 	return !in.spent
 }
 
-// answered says that nothing will be sent again. An API may begin its answer
-// early and still want the rest.
-func (in *intake) answered(u *upload) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.eager = true
-	if u == nil || u.off == in.kept {
-		in.free()
-	}
-}
-
-// close gives the memory back and ends a read of the client's body that goes on.
-func (in *intake) close(u *upload) {
-	if u != nil {
-		_ = u.Close()
-	}
+// close gives the memory back. Nothing can be sent after it.
+func (in *intake) close() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.free()

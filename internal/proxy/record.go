@@ -10,6 +10,12 @@ import (
 	"time"
 )
 
+// Caller is who a tailnet connection comes from.
+type Caller struct {
+	Node string
+	Tags []string
+}
+
 // Record is everything that is kept of an exchange. It holds no header value,
 // no query and no byte of a body. All durations count from Accepted; zero says
 // that the moment has not come.
@@ -109,9 +115,6 @@ func newLive(method, target string, h http.Header) *Live {
 }
 
 const unknown = -1
-
-// statusClientGone is nginx's, for the records only: nobody is there to get it.
-const statusClientGone = 499
 
 // Record is what is known now.
 func (l *Live) Record() *Record {

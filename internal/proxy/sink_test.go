@@ -35,7 +35,9 @@ func (o *onlooker) say(where, format string, args ...any) {
 }
 
 func (o *onlooker) Follow(live *Live, request Fields) Tap {
+	o.mu.Lock()
 	o.live = live
+	o.mu.Unlock()
 	var all []string
 	for name, values := range request.All() {
 		all = append(all, name+"="+strings.Join(values, "+"))

@@ -1,8 +1,6 @@
 package proxy
 
-import (
-	"io"
-)
+import "io"
 
 // upload is the body as one attempt sends it: first what is kept, then what the
 // client sends. The engine reads and closes it, from any goroutine.
@@ -20,8 +18,8 @@ type upload struct {
 	reading bool
 }
 
-// begin makes the upload of one attempt; it is nil without content.
-func (in *intake) begin(over func(error)) *upload {
+// newUpload makes the upload of one attempt; it is nil without content.
+func newUpload(in *intake, over func(error)) *upload {
 	if in.src == nil {
 		return nil
 	}
@@ -90,6 +88,9 @@ func (u *upload) atEnd() error {
 // Close ends a Read that waits for the client. After the end of the body it
 // does nothing: the connection stays good for the next request.
 func (u *upload) Close() error {
+	if u == nil {
+		return nil
+	}
 	u.in.mu.Lock()
 	defer u.in.mu.Unlock()
 	if u.reading && !u.closed {
@@ -97,6 +98,20 @@ func (u *upload) Close() error {
 	}
 	u.closed = true
 	return nil
+}
+
+// answered says that nothing will be sent again. An API may begin its answer
+// early and still want the rest.
+func (u *upload) answered() {
+	if u == nil {
+		return
+	}
+	u.in.mu.Lock()
+	defer u.in.mu.Unlock()
+	u.in.eager = true
+	if u.off == u.in.kept {
+		u.in.free()
+	}
 }
 
 // stalled says whose fault it is that the body does not move.

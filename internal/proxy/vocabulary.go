@@ -100,3 +100,6 @@ const (
 
 // Phases lists every phase once.
 var Phases = []Phase{InAdmit, InUpload, InWait, InStream}
+
+// statusClientGone is nginx's, for the records only: nobody is there to get it.
+const statusClientGone = 499
