@@ -4,7 +4,7 @@ go 1.26.6
 
 require (
 	anthropic-oauth-proxy v0.0.0
-	github.com/anthropics/anthropic-sdk-go v1.84.0
+	github.com/anthropics/anthropic-sdk-go/v2 v2.15.0
 	github.com/chromedp/cdproto v0.0.0-20260321001828-e3e3800016bc
 	github.com/chromedp/chromedp v0.15.1
 	github.com/prometheus/client_golang v1.25.0
