@@ -26,6 +26,7 @@
 //	record.go      what is kept of an exchange: Live in flight, Record at its end
 //	causes.go      errors become causes, where they enter
 //	ending.go      the table of causes, and all that follows from each
+//	agent.go       the client's release
 //	credential.go  the class of a credential
 //	target.go      the request target
 //	watchdog.go    a clock over a phase
@@ -34,8 +35,8 @@
 // From the head of a request to the API and back, a small POST that all goes
 // well for passes through these, in order:
 //
-//	ServeExchange, newExchange, newLive, newRequestID, credentialOf, follow
-//	serve: admit, targetOf, Gate.Arrive
+//	ServeExchange, targetOf, newExchange, newLive, newRequestID, clientOf, credentialOf, follow
+//	serve: admit, Gate.Arrive
 //	  newIntake, takeIn, readShort, read, room, newPage, pull
 //	  identify, Ticket.Enter
 //	  headers.Request, ask, once, newUpload, headTimeout, headClock.start, Upstream.RoundTrip
