@@ -118,10 +118,14 @@ func (a *attempts) once(whole context.Context, target string, r *edge.Request, h
 	}
 	if err != nil {
 		cancel(context.Canceled)
+		end := fromUpstream(err)
 		if why, over := ended(whole); over {
-			return nil, because(why)
+			end = because(why)
 		}
-		return nil, fromUpstream(err)
+		if !mayHaveReached(err) {
+			end = end.unsent()
+		}
+		return nil, end
 	}
 	up.answered()
 	return &asked{res, up, func() { cancel(context.Canceled) }}, nil

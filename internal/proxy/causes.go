@@ -94,6 +94,12 @@ func fromUpstream(err error) *ending {
 	return e
 }
 
+// mayHaveReached reports whether a failed attempt can have been processed.
+func mayHaveReached(err error) bool {
+	var failed *upstream.Error
+	return !errors.As(err, &failed) || failed.Stage == upstream.Sent
+}
+
 // describe is an engine's error as the log may tell it. Errors of parsers quote
 // what they could not read, which may be anything that the API sent; they are
 // named by their kind alone.

@@ -34,6 +34,7 @@ const (
 	noDescriptors
 	connectionDead
 	apiRefused
+	noPlace
 	headTimeout
 	uploadStalled
 	brokeEarly
@@ -129,7 +130,7 @@ var table = [causes]row{
 		outcome: Refused, errorType: TypeDraining, by: ByProxy, in: []Phase{InAdmit}},
 	drainedUnsent: {name: "drained_unsent", status: 503, kind: apierror.API, advice: soon,
 		message: us + "had to shut down before it could send the request. The request was not processed. Try again in a moment.",
-		outcome: Drained, errorType: TypeDraining, by: ByProxy, in: []Phase{InAdmit, InUpload}},
+		outcome: Drained, errorType: TypeDraining, by: ByProxy, in: []Phase{InAdmit, InUpload, InWait}},
 	drained: {name: "drained", status: 503, kind: apierror.API,
 		message: us + "had to shut down before the API answered. The request may have been processed.",
 		outcome: Drained, errorType: TypeDraining, by: ByProxy, in: []Phase{InUpload, InWait, InStream}},
@@ -152,6 +153,9 @@ var table = [causes]row{
 	apiRefused: {name: "api_refused", status: 503, kind: apierror.API, advice: soon,
 		message: "The Claude API did not take the request. The request was not processed. Try again in a moment.",
 		outcome: UpstreamError, errorType: TypeConnection, by: ByUpstream, in: []Phase{InUpload, InWait}, repeated: repetition{reason: retryRefused, patient: true}},
+	noPlace: {name: "no_place", status: 503, kind: apierror.API, advice: later,
+		message: "The Claude API had no place for the request in time. The request was not processed. Try again later.",
+		outcome: UpstreamError, errorType: TypeTimeout, by: ByUpstream, in: []Phase{InUpload, InWait}},
 	headTimeout: {name: "head_timeout", status: 504, kind: apierror.Timeout,
 		message: "The Claude API did not answer the proxy in time. The request may have been processed.",
 		outcome: UpstreamError, errorType: TypeTimeout, by: ByUpstream, in: []Phase{InWait}, repeated: repetition{reason: retryTimeout, safe: true}},
@@ -200,8 +204,11 @@ func (e *ending) tells() bool { return e.row().kind != "" }
 
 // unsent is the ending of an exchange of which nothing can have reached the API.
 func (e *ending) unsent() *ending {
-	if e.cause == drained {
+	switch e.cause {
+	case drained:
 		return because(drainedUnsent)
+	case headTimeout, uploadStalled: // it stood in the engine's line
+		return because(noPlace)
 	}
 	return e
 }

@@ -77,6 +77,42 @@ func isDial(err error) bool {
 	return errors.As(err, &failed) && failed.Dial && failed.Err.Error() == "CANARY"
 }
 
+// Who never got a place at the API by the end of its clock, or of the drain, was
+// not processed, and is told so.
+func TestWhoNeverGotAPlace(t *testing.T) {
+	for _, tc := range []struct {
+		name, body, cause string
+		drains            bool
+	}{
+		{"a short body", "Content-Length: 4\r\n\r\nbody", "no_place", false},
+		{"a long body", "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n", "no_place", false},
+		{"at the drain's deadline", "Content-Length: 4\r\n\r\nbody", "drained_unsent", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, options{pipes: true, other: engineFunc(func(ctx context.Context, _ *upstream.Request) (*upstream.Response, error) {
+					<-ctx.Done()
+					return nil, &upstream.Error{Stage: upstream.Unsent, Err: context.Cause(ctx)}
+				})})
+				c := r.dial()
+				c.send("POST / HTTP/1.1\r\nHost: x\r\n%s", tc.body)
+				if tc.drains {
+					synctest.Wait()
+					r.handler.Gate.Close()
+					r.handler.Gate.End(ErrDrained)
+				}
+				res, body := c.answer("POST")
+				if res.StatusCode != 503 || res.Header.Get("X-Should-Retry") != "true" || !strings.Contains(body, "was not processed") {
+					t.Errorf("got %d %v %s", res.StatusCode, res.Header, body)
+				}
+				if rec := r.record(); rec.Cause != tc.cause {
+					t.Errorf("record %+v, want %s", rec, tc.cause)
+				}
+			})
+		})
+	}
+}
+
 // A request that the API refuses again and again goes through as soon as it is
 // taken, and a client that leaves meanwhile ends it.
 func TestPatienceEnds(t *testing.T) {
