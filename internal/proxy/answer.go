@@ -58,6 +58,7 @@ func (a *answer) relay(ctx context.Context, res *asked, closing bool) *ending {
 		return end
 	}
 	stop()
+	a.live.headOut()
 	if err := a.client.Finish(trailer(res)); err != nil && res.ContentLength < 0 {
 		return settle(ctx, because(fromWrite(err)))
 	}
@@ -99,13 +100,13 @@ type ready interface{ Ready() bool }
 // content that came with it, and whatever was read is on its way before the
 // next read begins.
 func (a *answer) move(res *asked) *ending {
+	a.writes.renew()
 	if body, knows := res.Body.(ready); !knows || !body.Ready() {
-		a.writes.renew()
 		if err := a.client.Flush(); err != nil {
 			return because(fromWrite(err))
 		}
+		a.live.headOut()
 	}
-	a.live.headOut()
 	small := smallBuffers.Get().(*[]byte)
 	defer smallBuffers.Put(small)
 	var large *[]byte
@@ -145,6 +146,7 @@ func (a *answer) write(p []byte) error {
 	a.taps.chunk(p)
 	a.writes.renew()
 	n, err := a.client.Write(p)
+	a.live.headOut()
 	a.live.responseBytes.Add(int64(n))
 	a.dog.touch()
 	return err

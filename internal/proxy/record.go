@@ -189,9 +189,11 @@ func (l *Live) finish(end *ending, by Party) {
 	l.ending.Store(&finish{*end, by})
 }
 
-// headOut says that it is on its way to the client.
+// headOut says that it is on its way to the client. Only the first time counts.
 func (l *Live) headOut() {
-	l.overhead.Store(max(0, int64(time.Since(l.accepted))-l.outside.Load()))
+	if l.overhead.Load() == unknown {
+		l.overhead.Store(max(0, int64(time.Since(l.accepted))-l.outside.Load()))
+	}
 }
 
 // piece says that content came from the API.
