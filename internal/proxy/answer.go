@@ -100,7 +100,7 @@ type ready interface{ Ready() bool }
 // content that came with it, and whatever was read is on its way before the
 // next read begins.
 func (a *answer) move(res *asked) *ending {
-	a.writes.renew()
+	a.writes.renew(time.Now())
 	if body, knows := res.Body.(ready); !knows || !body.Ready() {
 		if err := a.client.Flush(); err != nil {
 			return because(fromWrite(err))
@@ -141,10 +141,11 @@ func (a *answer) move(res *asked) *ending {
 }
 
 func (a *answer) write(p []byte) error {
-	a.dog.touch()
-	a.live.piece()
+	now := time.Now()
+	a.dog.touchAt(now)
+	a.live.piece(now)
 	a.taps.chunk(p)
-	a.writes.renew()
+	a.writes.renew(now)
 	n, err := a.client.Write(p)
 	a.live.headOut()
 	a.live.responseBytes.Add(int64(n))
@@ -160,8 +161,7 @@ type writeClock struct {
 	set    time.Time
 }
 
-func (c *writeClock) renew() {
-	now := time.Now()
+func (c *writeClock) renew(now time.Time) {
 	if now.Sub(c.set) < c.limit/8 {
 		return
 	}

@@ -197,8 +197,8 @@ func (l *Live) headOut() {
 }
 
 // piece says that content came from the API.
-func (l *Live) piece() {
-	now := max(1, int64(time.Since(l.accepted)))
+func (l *Live) piece(at time.Time) {
+	now := max(1, int64(at.Sub(l.accepted)))
 	l.paused(now)
 	l.moments[atLast].Store(now)
 	l.moments[atFirst].CompareAndSwap(0, now)

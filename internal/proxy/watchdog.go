@@ -36,7 +36,10 @@ func (d *watchdog) watch(limit time.Duration, expire func()) {
 }
 
 // touch says that something moved.
-func (d *watchdog) touch() { d.last.Store(int64(time.Since(d.born))) }
+func (d *watchdog) touch() { d.touchAt(time.Now()) }
+
+// touchAt is touch for who knows the time.
+func (d *watchdog) touchAt(now time.Time) { d.last.Store(int64(now.Sub(d.born))) }
 
 func (d *watchdog) fire() {
 	d.mu.Lock()

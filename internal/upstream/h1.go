@@ -238,6 +238,12 @@ func (b *h1Body) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Ready reports whether Read would not wait. What stands in the buffer of a
+// chunked answer may be half of a chunk's head, behind which nothing has come.
+func (b *h1Body) Ready() bool {
+	return b.done != nil || b.out.ContentLength > 0 && b.x.conn.br.Buffered() > 0
+}
+
 func (b *h1Body) finish(err error) {
 	b.done = err
 	if err == io.EOF {
