@@ -67,7 +67,10 @@ func TestUploadsAtTheDeadline(t *testing.T) {
 	for _, size := range []int{100, 200 << 10, 2 << 20} {
 		for _, http1 := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%d bytes/http1=%v", size, http1), func(t *testing.T) {
+				short := size <= readAheadLimit
+				begun := make(chan struct{})
 				r := newRig(t, served(t, "plain", func(_ http.ResponseWriter, req *http.Request) {
+					close(begun)
 					_, _ = io.Copy(io.Discard, req.Body)
 				}))
 				pr, pw := io.Pipe()
@@ -93,13 +96,15 @@ func TestUploadsAtTheDeadline(t *testing.T) {
 				_, _ = pw.Write(make([]byte, size/2))
 				gate := r.handler.Gate
 				eventually(t, "the gate knows it", func() bool { return gate.Load().Left() == 1 })
+				if !short {
+					<-begun // it may be processed now
+				}
 				gate.Close()
 				gate.End(ErrDrained)
 				got := <-answered
 				if got.err != nil || got.StatusCode != 503 || !strings.Contains(got.body, "api_error") {
 					t.Fatalf("got %v, %v", got.body, got.err)
 				}
-				short := size <= readAheadLimit
 				if retry := got.Header.Get("X-Should-Retry"); short != (retry == "true") || short != strings.Contains(got.body, "was not processed") {
 					t.Errorf("x-should-retry %q, %s", retry, got.body)
 				}

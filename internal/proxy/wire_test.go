@@ -186,6 +186,7 @@ func TestRequestHeadersOnTheWire(t *testing.T) {
 	for _, tc := range []struct{ name, sent, want string }{
 		{"nothing", "", ""},
 		{"unknown ones pass", "Anthropic-Future: 1\r\nX-Claude-Code-Anything: a\r\nAccept-Encoding: zstd\r\n", "Accept-Encoding: zstd|Anthropic-Future: 1|X-Claude-Code-Anything: a"},
+		{"an old way to say no-cache", "Pragma: no-cache\r\n", "Pragma: no-cache"},
 		{"lines keep their order", "X-A: 2\r\nX-A: 1\r\nX-A: 3\r\n", "X-A: 2|X-A: 1|X-A: 3"},
 		{"credentials", "Authorization: Bearer t\r\nX-Api-Key: k\r\nCookie: a=b; c=d\r\n", "Authorization: Bearer t|Cookie: a=b; c=d|X-Api-Key: k"},
 		{"hop by hop", "Connection: keep-alive\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\n", ""},
@@ -249,6 +250,7 @@ func TestAnswerHeadersOnTheWire(t *testing.T) {
 			"Content-Length: 1|Content-Type: text/event-stream; charset=utf-8|Date: yesterday|Request-Id: req_1|Retry-After-Ms: 5|Server: s|Via: 1.1 g|X-A: 2|X-A: 1"},
 		{"hop by hop", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\nProxy-Authenticate: x\r\nUpgrade: h2c\r\n\r\nx", "Content-Length: 1"},
 		{"compressed", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Encoding: gzip\r\n\r\nx", "Content-Encoding: gzip|Content-Length: 1"},
+		{"an old way to say no-cache", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nPragma: no-cache\r\n\r\nx", "Content-Length: 1|Pragma: no-cache"},
 		{"redirect", "GET", "HTTP/1.1 307 T\r\nContent-Length: 0\r\nLocation: http://elsewhere/\r\n\r\n", "Content-Length: 0|Location: http://elsewhere/"},
 		{"head", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Type: a/b\r\n\r\n", "Content-Length: 1234|Content-Type: a/b"},
 		{"head of a stream", "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", ""},
