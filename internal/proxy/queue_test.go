@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -85,6 +86,58 @@ func TestTheQueue(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Callers take turns: ten requests of one hold up another's by one place, on one
+// connection or on many, by credential or by node.
+func TestTheLineIsFair(t *testing.T) {
+	for _, by := range []string{"credential", "connection", "node"} {
+		t.Run(by, func(t *testing.T) {
+			api := newHeld()
+			o := served(t, "plain", api.serve)
+			o.places, o.queue = 1, patience
+			var node atomic.Pointer[string]
+			if by == "node" {
+				o.identify = func(context.Context, string) (Caller, bool) { return Caller{Node: *node.Load()}, true }
+			}
+			r := newRig(t, o)
+			// Over HTTP/2, so that each has one connection for all.
+			peers := map[string]*http.Client{"greedy": r.h2c(), "modest": r.h2c()}
+			var all sync.WaitGroup
+			ask := func(who, path string) {
+				node.Store(&who)
+				req, _ := http.NewRequestWithContext(t.Context(), "GET", r.url(path), nil)
+				peer := peers[who]
+				if by != "connection" {
+					req.Header.Set("Authorization", "Bearer sk-ant-oat01-"+who)
+					peer = peers["greedy"]
+				}
+				all.Go(func() {
+					res, err := peer.Do(req)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_ = res.Body.Close()
+				})
+			}
+			ask("greedy", "/0")
+			eventually(t, "the first is in", func() bool { return api.seen() == "/0" })
+			for i, path := range []string{"/g1", "/g2", "/g3", "/g4", "/g5", "/m1", "/m2"} {
+				who := "greedy"
+				if path[1] == 'm' {
+					who = "modest"
+				}
+				ask(who, path)
+				eventually(t, path+" waits", func() bool { return r.handler.Gate.Load().Waiting == i+1 })
+			}
+			close(api.free)
+			all.Wait()
+			if got, want := api.seen(), "/0 /g1 /m1 /g2 /m2 /g3 /g4 /g5"; got != want {
+				t.Errorf("the API saw %q, want %q", got, want)
+			}
+		})
 	}
 }
 
