@@ -76,12 +76,13 @@ func keys(t *testing.T, object string) []string {
 }
 
 var (
-	varying = regexp.MustCompile(`\d[\d.:TZs-]*`)
-	columns = regexp.MustCompile(`[ \n]+`)
+	varying  = regexp.MustCompile(`\d[\d.:TZs-]*`)
+	columns  = regexp.MustCompile(`[ \n]+`)
+	tailnets = regexp.MustCompile(`[a-z0-9-]+\.ts\.net`)
 )
 
 func plain(text string) string {
-	text = varying.ReplaceAllString(text, "N")
+	text = varying.ReplaceAllString(tailnets.ReplaceAllString(text, "ts.net"), "N")
 	return strings.TrimSpace(columns.ReplaceAllString(text, " "))
 }
 
