@@ -104,7 +104,7 @@ func TestEveryBreakageIsNoticed(t *testing.T) {
 		{"selector of the budget", "base/poddisruptionbudget.yaml", "    matchLabels:\n      app.kubernetes.io/name: anthropic-oauth-proxy", "    matchLabels:\n      app: proxy", "PodDisruptionBudget/anthropic-oauth-proxy selects no pod"},
 		{"namespace not restricted", "base/namespace.yaml", "enforce: restricted", "enforce: baseline", "does not enforce"},
 		{"unknown field", set, "podManagementPolicy:", "podManagmentPolicy:", "podManagmentPolicy"},
-		{"alert that does not parse", "components/alerts/prometheusrule.yaml", "expr: tailnet_connected{", "expr: tailnet_connected({", "alert ProxyTailnetNotConnected"},
+		{"alert that does not parse", "components/alerts/prometheusrule.yaml", "(tailnet_connected{", "(tailnet_connected({", "alert ProxyTailnetNotConnected"},
 		{"alert without a section", "components/monitoring/presence.yaml", "RUNBOOK.md#proxyscrapemissing", "RUNBOOK.md", "runbook_url"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
