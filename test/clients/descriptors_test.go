@@ -40,13 +40,18 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Error("the start did not warn of a limit that low")
 	}
 
-	var crowd []net.Conn // who connect and say nothing
+	// Whoever is idle makes room for others; these are not: each sends a body
+	// that does not end.
+	var crowd []net.Conn
 	for range 100 {
 		c, err := net.Dial("tcp", p.proxy.Addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		if _, err := io.WriteString(c, "POST /v1/messages HTTP/1.1\r\nHost: ai\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
 		crowd = append(crowd, c)
 	}
 	p.poll(t, "readiness is off", func() bool { code, _ := page("/readyz"); return code == http.StatusServiceUnavailable })
