@@ -34,7 +34,7 @@ var (
 	badTrailer = badRequest("trailer", // 6.5.1 of 9110
 		"The Trailer header of the request names a field that may not be one.")
 	twoLengths = badRequest("two_lengths", // 6.1
-		"The request has both Transfer-Encoding and Content-Length, or was sent before the answer to the one before it.")
+		"The request has both Transfer-Encoding and Content-Length.")
 	badCoding = badRequest("transfer_encoding", // 6.1, 6.3
 		"The Transfer-Encoding of the request cannot be read: it must be chunked, once, and not come by HTTP/1.0.")
 
