@@ -47,6 +47,22 @@ var (
 	windowNames = []string{"5h", "7d"}
 )
 
+// The fields that tell of them, spelled once: every answer is asked for them.
+var (
+	limitFields  [4]struct{ remaining, limit string }
+	windowFields [2]string
+)
+
+func init() {
+	for i, name := range limitNames {
+		limitFields[i].remaining = http.CanonicalHeaderKey(limitPrefix + name + "-Remaining")
+		limitFields[i].limit = http.CanonicalHeaderKey(limitPrefix + name + "-Limit")
+	}
+	for i, name := range windowNames {
+		windowFields[i] = http.CanonicalHeaderKey(unifiedPrefix + name + utilizationLabel)
+	}
+}
+
 // headroom keeps the newest word on limits of each credential, under a keyed
 // hash whose key is nowhere but in this process's memory. Who reads makes
 // nobody wait who notes.
@@ -145,11 +161,11 @@ func readLimits(now time.Time, status int, header fields) (l limits, told bool) 
 	if !told {
 		return l, false
 	}
-	for i, name := range limitNames {
-		l.remaining[i] = share(header.Get(limitPrefix+name+"-Remaining"), header.Get(limitPrefix+name+"-Limit"))
+	for i, names := range limitFields {
+		l.remaining[i] = share(header.Get(names.remaining), header.Get(names.limit))
 	}
-	for i, name := range windowNames {
-		l.utilization[i] = readNumber(header.Get(unifiedPrefix + name + utilizationLabel))
+	for i, name := range windowFields {
+		l.utilization[i] = readNumber(header.Get(name))
 	}
 	if status == http.StatusTooManyRequests || strings.EqualFold(header.Get(unifiedPrefix+"Status"), "rejected") {
 		l.refused = refusedUntil(now, header, l.reset)
@@ -181,6 +197,9 @@ func share(part, whole string) float64 {
 }
 
 func readNumber(s string) float64 {
+	if s == "" {
+		return untold // most fields of most answers
+	}
 	v, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
 	if err != nil || !(v >= 0 && v < 1e15) {
 		return untold
