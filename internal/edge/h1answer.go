@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -144,3 +145,9 @@ func (o *output) free() {
 	clear(o.parts[:cap(o.parts)])
 	outputs.Put(o)
 }
+
+// A handler that breaks its own word is a bug.
+var (
+	errShort = errors.New("the answer is shorter than its declared length")
+	errLong  = errors.New("the answer is longer than its declared length")
+)

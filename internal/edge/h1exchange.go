@@ -295,9 +295,3 @@ func (x *h1exchange) end() (next, linger bool) {
 	x.c.deafen()
 	return finished && !unread && !x.answer.close, finished && unread
 }
-
-// A handler that breaks its own word is a bug.
-var (
-	errShort = errors.New("the answer is shorter than its declared length")
-	errLong  = errors.New("the answer is longer than its declared length")
-)
