@@ -63,10 +63,7 @@ func TestTargets(t *testing.T) {
 		for _, tc := range targets {
 			c := r.dial()
 			c.send("GET %s HTTP/1.1\r\nHost: x\r\n\r\n", tc.sent)
-			res := c.head("GET")
-			if res.StatusCode == 400 && strings.Contains(tc.sent, "%zz") {
-				continue // net/http refuses it before we see it
-			}
+			c.head("GET")
 			line, _, _ := strings.Cut(<-heads, "\r\n")
 			if want := "GET " + tc.want + " HTTP/1.1"; line != want {
 				t.Errorf("%s: the API got %q, want %q", tc.sent, line, want)
@@ -93,9 +90,7 @@ func TestTargets(t *testing.T) {
 		for _, tc := range targets {
 			c := r.dial()
 			c.send("GET %s HTTP/1.1\r\nHost: x\r\n\r\n", tc.sent)
-			if res := c.head("GET"); res.StatusCode == 400 && strings.Contains(tc.sent, "%zz") {
-				continue
-			}
+			c.head("GET")
 			if got := <-paths; got != tc.want {
 				t.Errorf("%s: the API got %q, want %q", tc.sent, got, tc.want)
 			}
