@@ -176,7 +176,7 @@ func (x *exchange) answer() (*Response, error) {
 			c.head.end()
 			if res.StatusCode < 300 {
 				x.out.goOn() // a refusal does not want the content that it was asked about
-				x.taken = x.out.sentWithin(unlimited)
+				x.taken = x.out.atEnd()
 			}
 			return x.response(res), nil
 		}
@@ -209,7 +209,11 @@ const longUpload = 256 << 10
 // it returns, nobody reads the request's body any more.
 func (x *exchange) end(clean bool) {
 	x.once.Do(func() {
-		reusable := x.stop() && clean && (x.taken || x.out.sentWithin(longUpload)) && x.conn.br.Buffered() == 0
+		most := int64(longUpload)
+		if x.taken {
+			most = unlimited
+		}
+		reusable := x.stop() && clean && x.out.sentWithin(most) && x.conn.br.Buffered() == 0
 		if reusable {
 			x.conn.pool.release(x.conn)
 			return

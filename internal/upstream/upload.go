@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type upload struct {
 	to        sink
 	permitted chan struct{} // closed when a client's Expect was answered
 	permit    sync.Once
+	last      atomic.Bool // the last of it is being written
 	done      chan struct{}
 	sent      int64 // bytes of the body; valid, like err, once done is closed
 	err       error
@@ -54,6 +56,9 @@ func (u *upload) run(req *Request) error {
 	for {
 		n, err := u.body.Read(buf.b)
 		u.sent += int64(n)
+		if err == io.EOF || u.sent == req.ContentLength {
+			u.last.Store(true) // before the API can know it
+		}
 		if n > 0 {
 			if werr := u.to.write(buf.b[:n]); werr != nil {
 				return werr
@@ -86,16 +91,27 @@ func (u *upload) goOn() {
 	}
 }
 
+// atEnd reports whether an API that answers now can have read all of it.
+func (u *upload) atEnd() bool { return u == nil || u.last.Load() }
+
+// lastWrite is what the last write may take to return after its answer.
+const lastWrite = 100 * time.Millisecond
+
 // sentWithin reports whether the content was sent to its end and is no longer
 // than limit.
 func (u *upload) sentWithin(limit int64) bool {
+	if !u.atEnd() {
+		return false
+	}
 	if u == nil {
 		return true
 	}
+	t := time.NewTimer(lastWrite)
+	defer t.Stop()
 	select {
 	case <-u.done:
 		return u.err == nil && u.sent <= limit
-	default:
+	case <-t.C:
 		return false
 	}
 }
