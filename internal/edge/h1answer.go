@@ -34,6 +34,7 @@ func newAnswer(r *Request, h Head) answer {
 }
 
 func (a *answer) declare(length int64) {
+	a.head.ContentLength = length
 	a.declared, a.chunked, a.left = declaresLength(a.head.Status, length), false, length
 }
 

@@ -123,7 +123,7 @@ func TestServers(t *testing.T) {
 					noise int // failures that depend on the moment
 				}{
 					{"bodies", (*front).intact, 0},
-					{"early answers", (*front).early, 1},
+					{"early answers", (*front).early, race},
 					{"a client that leaves", (*front).cancelled, 0},
 					{"reloads", func(f *front) []error { return f.reloaded(t, v, r) }, race},
 				} {
