@@ -89,7 +89,7 @@ func Build(c config.Config, o Options) (*System, error) {
 		Limits:      proxy.Limits{HeaderTimeout: c.Proxy.HeaderTimeout, IdleTimeout: c.Proxy.IdleTimeout, MaxBodyBytes: c.Proxy.MaxBodyBytes},
 		Local:       map[string]http.Handler{"/health": pages.Health(), "/metrics": pages.Metrics()},
 		Identify:    s.sidecar.identify,
-		Followers:   []proxy.Follower{s.recorder},
+		Followers:   append([]proxy.Follower{s.recorder}, o.Followers...),
 		TailnetLost: func() bool { return s.state.Get().Tailnet.Link == messages.LinkNotConnected },
 	})
 	doors := edge.NewMetrics(m.Registry)

@@ -29,6 +29,7 @@ import (
 	"anthropic-oauth-proxy/internal/admission"
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/edge"
+	"anthropic-oauth-proxy/internal/proxy"
 	"anthropic-oauth-proxy/internal/status"
 	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/internal/upstream"
@@ -73,6 +74,8 @@ type Options struct {
 	// LastWords, when not nil, is told at once when the process cannot react any
 	// more: why, and what every goroutine was doing. It is called once at most.
 	LastWords func(reason string, goroutines []byte)
+	// Followers look on while exchanges run, beside our own.
+	Followers []proxy.Follower
 	// LogState, when not nil, says how the log does.
 	LogState func() telemetry.LinesState
 	// Upstream are the options of the connections to the API.

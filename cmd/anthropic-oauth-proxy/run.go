@@ -11,6 +11,7 @@ import (
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/doctor"
+	"anthropic-oauth-proxy/internal/tracing"
 )
 
 // Exit codes.
@@ -77,6 +78,11 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 		fmt.Fprintf(stderr, "anthropic-oauth-proxy: the configuration is not valid:\n%v\n", err)
 		return exitUsage
 	}
+	traces, err := tracing.FromEnvironment(getenv, "anthropic-oauth-proxy")
+	if err != nil {
+		fmt.Fprintf(stderr, "anthropic-oauth-proxy: the environment is not valid:\n%v\n", err)
+		return exitUsage
+	}
 	switch asked.command {
 	case "check-config":
 		return checkConfig(c, stdout, stderr)
@@ -85,7 +91,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	case "status":
 		return status(asked, doctor.Reachable(c.Proxy.AdminAddr), getenv, stdout, stderr)
 	}
-	return serve(c, stdout, stderr)
+	return serve(c, traces, stdout, stderr)
 }
 
 // commands maps each command to the flags that it has beside --config.

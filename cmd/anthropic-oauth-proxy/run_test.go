@@ -80,6 +80,7 @@ func TestRun(t *testing.T) {
 		{"a bad file, checked", []string{"check-config", "--config", bad}, nil, 2, nil, []string{bad + ":2:", "proxy.timeout_secs"}},
 		{"the flag wins", []string{"check-config", "--config", good}, map[string]string{"CONFIG_PATH": absent}, 0, []string{"# source: " + good}, nil},
 		{"a bad level", []string{"check-config"}, map[string]string{"LOG_LEVEL": "loud"}, 2, nil, []string{"LOG_LEVEL"}},
+		{"bad traces", []string{"check-config"}, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "hunter2"}, 2, nil, []string{"OTEL_EXPORTER_OTLP_ENDPOINT: write a URL"}},
 		{"the defaults", []string{"check-config"}, nil, 0, []string{"built-in defaults", `mode = "off"`}, nil},
 		{"a port in use", []string{"--config", file(t, local(taken, any))}, nil, 1, []string{`"exit_code":1`}, []string{taken, "address already in use"}},
 		{"the admin port in use", []string{"--config", file(t, local(any, taken))}, nil, 1, []string{`"event":"exit"`}, []string{taken, "address already in use", "proxy.admin_addr"}},

@@ -16,11 +16,12 @@ import (
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/internal/tracing"
 	"anthropic-oauth-proxy/messages"
 	"anthropic-oauth-proxy/supervisor"
 )
 
-func serve(c config.Config, stdout, stderr io.Writer) int {
+func serve(c config.Config, traces *tracing.Settings, stdout, stderr io.Writer) int {
 	// Signals are caught before anything runs, so that none can kill a process
 	// that has begun to serve: not even a reader of stdout that leaves.
 	signals := make(chan os.Signal, 16)
@@ -37,9 +38,16 @@ func serve(c config.Config, stdout, stderr io.Writer) int {
 	}
 	last := lastWords{stderr: stderr}
 	defer last.stop()
-	system, err := supervisor.Build(c, supervisor.Options{
+	o := supervisor.Options{
 		Version: version, Log: log, LastWords: last.say, Collectors: []prometheus.Collector{lines}, LogState: lines.State,
-	})
+	}
+	if traces != nil {
+		exporter := tracing.Start(*traces, version, log)
+		defer exporter.Close()
+		o.Collectors, o.Followers = append(o.Collectors, exporter), append(o.Followers, exporter)
+		log.Info().Str("event", "tracing").Str("collector", traces.Endpoint.Host).Msg("spans are sent to a collector")
+	}
+	system, err := supervisor.Build(c, o)
 	if err != nil {
 		log.Error().Str("event", "exit").Int("code", exitFailed).Msg(err.Error())
 		telemetry.Say(stderr, fmt.Sprintf("anthropic-oauth-proxy: %v\n", err))

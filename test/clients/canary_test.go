@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -17,9 +18,12 @@ import (
 // that the service says at its most talkative.
 func TestTokensStayHome(t *testing.T) {
 	secret := canary("CANARY")
+	var traces harness.Buffer
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(&traces, r.Body) }))
+	defer collector.Close()
 	p := start(t, sim.Options{Protocol: sim.TLS1}, harness.Options{
 		LogLevel: "debug", Proxy: "timeout_secs = 0.5\nidle_timeout_secs = 0.5\nmax_body_mib = 1",
-		Env: []string{"TS_AUTHKEY=tskey-auth-" + secret},
+		Env: []string{"TS_AUTHKEY=tskey-auth-" + secret, "OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL, "OTEL_EXPORTER_OTLP_HEADERS=api-key=" + secret},
 	})
 	var said strings.Builder // the service's own answers
 	for name, plan := range map[string]sim.Plan{
@@ -78,6 +82,9 @@ func TestTokensStayHome(t *testing.T) {
 				t.Errorf("%s: the log holds the token: %s", name, line)
 			}
 		}
+	}
+	if spans := traces.String(); strings.Contains(spans, secret) || !strings.Contains(spans, `"traceId"`) {
+		t.Errorf("the traces hold the token, or nothing: %s", spans)
 	}
 	if strings.Contains(said.String(), secret) {
 		t.Errorf("an error of the service's own holds the token:\n%s", said.String())
