@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"anthropic-oauth-proxy/internal/config"
@@ -102,27 +103,56 @@ func domainsOf(services []messages.ServiceAccount) []status.Domain {
 	return all
 }
 
-// entriesOf are the facts that changed something, newest first.
+// entriesOf are the facts that changed what a person may see, newest first, in
+// words.
 func entriesOf(journal []messages.JournalEntry) []status.Entry {
-	var all []status.Entry
-	for _, e := range slices.Backward(journal) {
-		what := fmt.Sprintf("%s: %s", e.Fact.Kind(), e.State.Phase)
-		if e.Times > 1 {
-			what += fmt.Sprintf(" (%d times)", e.Times)
+	all := make([]status.Entry, 0, len(journal))
+	phase, said := messages.Initializing, ""
+	for _, e := range journal {
+		what, because := strings.ReplaceAll(string(e.Fact.Kind()), "_", " "), why(e)
+		switch {
+		case e.State.Phase != phase:
+			what = fmt.Sprintf("%s → %s", spoken(phase), spoken(e.State.Phase))
+		case because == said:
+			continue
 		}
-		all = append(all, status.Entry{At: e.At.UTC(), What: what, Why: why(e.State)})
+		phase, said = e.State.Phase, because
+		all = append(all, status.Entry{At: e.At.UTC(), What: what, Why: because})
 	}
+	slices.Reverse(all)
 	return all
 }
 
-// why is what a state says is wrong, in a few words.
-func why(s messages.State) string {
+func spoken(p messages.Phase) string { return strings.ReplaceAll(string(p), "_", " ") }
+
+// why is what a fact says, or what its state says is wrong, in a few words.
+func why(e messages.JournalEntry) string {
+	s := e.State
+	switch fact := e.Fact.(type) {
+	case messages.ShutdownRequested:
+		return fact.Cause
+	case messages.Interrupted:
+		return fact.Cause
+	case messages.Stalled:
+		return "the process had stood still for " + fact.For.Round(time.Millisecond).String()
+	case messages.ListenerReady:
+		return "the proxy port " + fact.Addr + " is open"
+	case messages.ListenerFailed:
+		return fact.Err
+	case messages.DrainFinished:
+		return fmt.Sprintf("%d requests were cut", fact.Cut)
+	}
 	switch {
 	case s.Phase == messages.Stopped:
 		return s.Exit.Message
 	case s.Trouble != messages.TroubleNone:
 		return s.Trouble.Meaning() + ": " + s.TroubleDetail
-	default:
+	case s.Tailnet.Reason != messages.ReasonNone:
 		return s.Tailnet.Reason.Meaning()
+	case s.Tailnet.Link == messages.LinkConnected && len(s.Tailnet.Impaired) > 0:
+		return fmt.Sprintf("the tailnet is impaired: %v", s.Tailnet.Impaired)
+	case s.Tailnet.Link == messages.LinkConnected:
+		return "the tailnet is connected"
 	}
+	return ""
 }

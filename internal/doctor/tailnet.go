@@ -109,7 +109,9 @@ func lookTailnet(ctx context.Context, e *examination) Finding {
 		return skipped("tailscaled cannot be asked: %s", t.Reason)
 	case t.Link != messages.LinkConnected:
 		return fail(says, t.Reason.Remedy(), sectionNotConnected)
-	case len(slices.DeleteFunc(slices.Clone(t.Impaired), func(i messages.Impairment) bool { return i == messages.ImpairedKeyExpiring })) > 0:
+	case len(slices.DeleteFunc(slices.Clone(t.Impaired), func(i messages.Impairment) bool {
+		return i == messages.ImpairedKeyExpiring || i == messages.ImpairedNameDiffers
+	})) > 0:
 		return warn(fmt.Sprintf("connected, but impaired: %v %s", t.Impaired, t.Detail), "Peers may still reach us; see what the sidecar's log says.", "ProxyTailnetImpaired")
 	}
 	return ok("connected, at %s", t.IP)

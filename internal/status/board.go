@@ -74,6 +74,8 @@ func lifecycleOf(s messages.State, now time.Time) Lifecycle {
 	return Lifecycle{
 		Phase: s.Phase, Since: s.Since.UTC(), SilentSeconds: silent.Seconds(), Stuck: silent >= StuckAfter,
 		Ready: s.Desired.Ready && silent < StuckAfter, ExitCode: s.Exit.Code, ExitMessage: s.Exit.Message,
+		Trouble: s.Trouble, TroubleMeaning: s.Trouble.Meaning(), TroubleDetail: s.TroubleDetail, TroubleRemedy: s.Trouble.Remedy(),
+		TroubleSince: known(s.TroubleSince), StalledAt: known(s.StalledAt), StalledSeconds: s.StalledFor.Seconds(),
 	}
 }
 

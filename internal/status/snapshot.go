@@ -12,6 +12,7 @@
 package status
 
 import (
+	"strings"
 	"time"
 
 	"anthropic-oauth-proxy/messages"
@@ -61,8 +62,19 @@ type Lifecycle struct {
 	// [StuckAfter] on nothing that it said is worth anything.
 	SilentSeconds float64 `json:"conductor_silent_seconds"`
 	Stuck         bool    `json:"stuck"`
-	ExitCode      int     `json:"exit_code,omitempty"`
-	ExitMessage   string  `json:"exit_message,omitempty"`
+	// Trouble is what is wrong with ourselves, as the machine sees it, with more
+	// words for a person and since when; empty when nothing is.
+	Trouble        messages.Trouble `json:"trouble,omitempty"`
+	TroubleMeaning string           `json:"trouble_meaning,omitempty"`
+	TroubleDetail  string           `json:"trouble_detail,omitempty"`
+	TroubleRemedy  string           `json:"trouble_remedy,omitempty"`
+	TroubleSince   *time.Time       `json:"trouble_since,omitempty"`
+	// StalledAt is when the process last came back from standing still, for
+	// StalledSeconds; nil when it never did.
+	StalledAt      *time.Time `json:"stalled_at,omitempty"`
+	StalledSeconds float64    `json:"stalled_seconds,omitempty"`
+	ExitCode       int        `json:"exit_code,omitempty"`
+	ExitMessage    string     `json:"exit_message,omitempty"`
 }
 
 // StuckAfter is how long the conductor may be silent before the process counts
@@ -141,7 +153,7 @@ type Tailnet struct {
 
 // NameDiffers reports whether the node has another name than the configured.
 func (t Tailnet) NameDiffers() bool {
-	return t.Hostname != "" && t.Expected != "" && t.Hostname != t.Expected
+	return t.Hostname != "" && t.Expected != "" && !strings.EqualFold(t.Hostname, t.Expected)
 }
 
 // Load is how full the house is.

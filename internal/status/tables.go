@@ -43,7 +43,7 @@ func (s Snapshot) Tables() []Table {
 
 func (s Snapshot) drainTable() Table {
 	return Table{ID: "drain", Title: "Drain", Rows: [][]Cell{
-		{text("requests left"), number(thousands(int64(s.Drain.Left)))},
+		{text("requests left"), text(thousands(int64(s.Drain.Left)))},
 		{text("ended at"), text(clock(s.At, s.Drain.By) + ", in " + span(max(0, s.Drain.By.Sub(s.At))))},
 	}}
 }

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"anthropic-oauth-proxy/messages"
@@ -89,8 +90,8 @@ func Judge(s Snapshot) Verdict {
 // looks are what is looked for, causes before what follows from them: the
 // first fault is the verdict.
 var looks = []func(Snapshot) *Finding{
-	lookStuck, lookEnd, lookTailnetLost, lookPort, lookServices, lookStart, lookAPI, lookSilence, lookOurs, lookFull,
-	lookPlaceholders, lookClients, lookLog, lookImpaired, lookName,
+	lookStuck, lookEnd, lookTailnetLost, lookTrouble, lookPort, lookServices, lookStart, lookAPI, lookSilence, lookOurs, lookFull,
+	lookPlaceholders, lookClients, lookStall, lookLog, lookImpaired, lookName,
 }
 
 func healthy(s Snapshot) Finding {
@@ -165,22 +166,60 @@ func lookTailnetLost(s Snapshot) *Finding {
 	if t.Since != nil {
 		since = " since " + clock(s.At, *t.Since)
 	}
-	f.Headline = fmt.Sprintf("the tailnet is gone%s: %s.", since, t.Reason)
+	why := string(t.Reason)
+	if t.Meaning != "" {
+		why = fmt.Sprintf("%s (%s)", t.Meaning, t.Reason)
+	}
+	f.Headline = fmt.Sprintf("the tailnet is gone%s: %s.", since, why)
 	f.Detail = "Peers cannot reach us; streams that are open may go on."
+	if t.Reason == messages.ReasonOwnLimits {
+		f.Fault, f.Headline, f.Detail = FaultUs, fmt.Sprintf("our fault%s: %s.", since, why), "Nothing is known of the tailnet."
+	}
 	if t.Detail != "" {
 		f.Detail += " tailscaled says: " + t.Detail
 	}
 	switch s.Lifecycle.Phase {
 	case messages.Initializing, messages.ConnectingTailnet:
-		f.Headline = fmt.Sprintf("starting: the tailnet is not there yet: %s.", t.Reason)
+		f.Headline = fmt.Sprintf("starting: the tailnet is not there yet: %s.", why)
 	case messages.Draining, messages.Stopped:
 		f.Level = LevelWarning
 	}
 	return f
 }
 
+// lookTrouble: what the machine itself found to be wrong with us.
+func lookTrouble(s Snapshot) *Finding {
+	l := s.Lifecycle
+	if l.Trouble == messages.TroubleNone || l.Stuck || l.Phase == messages.Stopped {
+		return nil
+	}
+	since := ""
+	if l.TroubleSince != nil {
+		since = " since " + clock(s.At, *l.TroubleSince)
+	}
+	return &Finding{
+		Level: LevelFault, Fault: FaultUs, Since: l.TroubleSince, Runbook: "ProxyServiceRestarting", Next: l.TroubleRemedy,
+		Headline: fmt.Sprintf("our fault%s: %s.", since, l.TroubleMeaning), Detail: l.TroubleDetail,
+	}
+}
+
+// stallShown is how long a stall that is over is worth a word.
+const stallShown = 5 * time.Minute
+
+func lookStall(s Snapshot) *Finding {
+	l := s.Lifecycle
+	if l.StalledAt == nil || s.At.Sub(*l.StalledAt) > stallShown {
+		return nil
+	}
+	return &Finding{
+		Level: LevelWarning, Fault: FaultUs, Since: l.StalledAt, Runbook: runbookWhose,
+		Headline: fmt.Sprintf("the process stood still for %s until %s.", span(seconds(l.StalledSeconds)), clock(s.At, *l.StalledAt)),
+		Next:     "Look for a CPU limit that throttles the pod, a node that was frozen or swaps, or a SIGSTOP.",
+	}
+}
+
 func lookPort(s Snapshot) *Finding {
-	if s.Port.Serving || !s.Port.Wanted || s.Lifecycle.Phase == messages.Starting || s.Lifecycle.Phase == messages.Draining {
+	if s.Lifecycle.Trouble != messages.TroubleNone || s.Port.Serving || !s.Port.Wanted || s.Lifecycle.Phase == messages.Starting || s.Lifecycle.Phase == messages.Draining {
 		return nil
 	}
 	f := &Finding{
@@ -249,12 +288,14 @@ func lookStart(s Snapshot) *Finding {
 }
 
 func lookImpaired(s Snapshot) *Finding {
-	if len(s.Tailnet.Impaired) == 0 || s.Lifecycle.Stuck {
+	// Another name is lookName's to tell.
+	impaired := slices.DeleteFunc(slices.Clone(s.Tailnet.Impaired), func(i messages.Impairment) bool { return i == messages.ImpairedNameDiffers })
+	if len(impaired) == 0 || s.Lifecycle.Stuck {
 		return nil
 	}
 	f := &Finding{Level: LevelWarning, Fault: FaultTailnet, Runbook: "ProxyTailnetImpaired", Detail: s.Tailnet.Detail,
-		Headline: fmt.Sprintf("the tailnet is impaired: %s.", list(s.Tailnet.Impaired))}
-	for _, i := range s.Tailnet.Impaired {
+		Headline: fmt.Sprintf("the tailnet is impaired: %s.", list(impaired))}
+	for _, i := range impaired {
 		if i == messages.ImpairedKeyExpiring && s.Tailnet.KeyExpiry != nil {
 			f.Headline = fmt.Sprintf("the node's key expires in %s (%s).", span(s.Tailnet.KeyExpiry.Sub(s.At)), s.Tailnet.KeyExpiry.UTC().Format(time.RFC3339))
 			f.Runbook, f.Next = "ProxyTailnetKeyExpiring", "Disable key expiry for the node in the admin console, or log it in again before that."

@@ -56,20 +56,36 @@ var verdicts = []struct {
 
 	{"tailnet gone", func(s *Snapshot) {
 		s.Lifecycle.Phase = messages.Degraded
-		s.Tailnet = Tailnet{Link: messages.LinkNotConnected, Reason: messages.ReasonKeyExpired, Remedy: messages.ReasonKeyExpired.Remedy(), Since: ago(time.Hour)}
-	}, false, LevelFault, FaultTailnet, "The tailnet is gone since 11:00:00 UTC: key_expired.", ago(time.Hour)},
+		s.Tailnet = Tailnet{Link: messages.LinkNotConnected, Reason: messages.ReasonKeyExpired, Meaning: messages.ReasonKeyExpired.Meaning(), Remedy: messages.ReasonKeyExpired.Remedy(), Since: ago(time.Hour)}
+	}, false, LevelFault, FaultTailnet, "The tailnet is gone since 11:00:00 UTC: the node key has expired (key_expired).", ago(time.Hour)},
 	{"tailnet not there yet", func(s *Snapshot) {
 		s.Lifecycle.Phase = messages.ConnectingTailnet
 		s.Tailnet = Tailnet{Link: messages.LinkNotConnected, Reason: messages.ReasonSocketAbsent, Remedy: messages.ReasonSocketAbsent.Remedy()}
 	}, false, LevelFault, FaultTailnet, "Starting: the tailnet is not there yet: socket_absent.", nil},
+	{"our own limits", func(s *Snapshot) {
+		s.Lifecycle.Phase = messages.Degraded
+		s.Tailnet = Tailnet{Link: messages.LinkNotConnected, Reason: messages.ReasonOwnLimits, Meaning: messages.ReasonOwnLimits.Meaning(), Remedy: messages.ReasonOwnLimits.Remedy(), Since: ago(time.Hour)}
+	}, false, LevelFault, FaultUs, "Our fault since 11:00:00 UTC: this process cannot open one more file or connection (own_limits).", ago(time.Hour)},
 	{"tailnet impaired", func(s *Snapshot) { s.Tailnet.Impaired = []messages.Impairment{messages.ImpairedNoDERP} }, true, LevelWarning, FaultTailnet,
 		"Healthy, but the tailnet is impaired: no_derp.", nil},
 	{"key expiring", func(s *Snapshot) {
 		s.Tailnet.Impaired, s.Tailnet.KeyExpiry = []messages.Impairment{messages.ImpairedKeyExpiring}, ago(-3*24*time.Hour)
 	}, true, LevelWarning, FaultTailnet, "Healthy, but the node's key expires in 3 d (2026-11-28T12:00:00Z).", nil},
-	{"another name", func(s *Snapshot) { s.Tailnet.Hostname = "anthropic-oauth-proxy-1" }, true, LevelWarning, FaultTailnet,
+	{"another name", func(s *Snapshot) {
+		s.Tailnet.Hostname, s.Tailnet.Impaired = "anthropic-oauth-proxy-1", []messages.Impairment{messages.ImpairedNameDiffers}
+	}, true, LevelWarning, FaultTailnet,
 		"Healthy, but the node is named anthropic-oauth-proxy-1, not anthropic-oauth-proxy as configured: clients that use the configured name do not come here.", nil},
 
+	{"our own trouble", func(s *Snapshot) {
+		s.Lifecycle.Phase = messages.Degraded
+		s.Lifecycle.Trouble, s.Lifecycle.TroubleMeaning = messages.TroubleListenerFailing, messages.TroubleListenerFailing.Meaning()
+		s.Lifecycle.TroubleRemedy, s.Lifecycle.TroubleSince = messages.TroubleListenerFailing.Remedy(), ago(9*time.Second)
+		s.Port.Serving = false
+	}, false, LevelFault, FaultUs, "Our fault since 11:59:51 UTC: the listener fails again and again.", ago(9 * time.Second)},
+	{"stood still", func(s *Snapshot) { s.Lifecycle.StalledAt, s.Lifecycle.StalledSeconds = ago(time.Minute), 31 }, true, LevelWarning, FaultUs,
+		"Healthy, but the process stood still for 31 s until 11:59:00 UTC.", ago(time.Minute)},
+	{"stood still long ago", func(s *Snapshot) { s.Lifecycle.StalledAt, s.Lifecycle.StalledSeconds = ago(time.Hour), 31 }, true, LevelOK, FaultNone,
+		"Healthy: 900 requests in the last 15 minutes, 100 % of them answered whole.", nil},
 	{"port down", func(s *Snapshot) { s.Port.Serving = false }, false, LevelFault, FaultUs, "Our fault: nobody serves the proxy port 127.0.0.1:8080.", nil},
 	{"port in trouble", func(s *Snapshot) {
 		s.Port.Serving, s.Port.Trouble, s.Port.Detail, s.Port.Since = false, messages.TroubleDescriptors, "connect to our own port: too many open files", ago(time.Minute)
@@ -120,7 +136,17 @@ var verdicts = []struct {
 	{"placeholders", func(s *Snapshot) {
 		traffic(s, from(12, Ending{Answer: 401, Whole: true, Placeholder: true, Client: Other}))
 	}, false, LevelFault, FaultClient,
-		"Not us: 100 % of requests have come with a placeholder in place of a credential since 11:58:10 UTC.", ago(110 * time.Second)},
+		"Not us, but clients or their gateway: 100 % of requests have come with a placeholder in place of a credential since 11:58:10 UTC.", ago(110 * time.Second)},
+	{"a few placeholders", func(s *Snapshot) {
+		n := 0
+		traffic(s, func(step int) Ending {
+			if n++; step == Steps-1 && n%10 == 0 {
+				return Ending{Answer: 401, Whole: true, Placeholder: true, Client: Other}
+			}
+			return ok
+		})
+	}, true, LevelWarning, FaultClient,
+		"Healthy, but 5 % of requests have come with a placeholder in place of a credential since 12:00:00 UTC (by clients or their gateway).", ago(0)},
 	{"a bad release", func(s *Snapshot) {
 		traffic(s, func(step int) Ending {
 			if step%3 == 0 {
@@ -128,7 +154,7 @@ var verdicts = []struct {
 			}
 			return ok
 		})
-	}, false, LevelFault, FaultClient, "Not us: the API refuses 100 % of the requests of claude-cli/2.1.331 as wrong (4xx).", nil},
+	}, false, LevelFault, FaultClient, "Not us, but a client: the API refuses 100 % of the requests of claude-cli/2.1.331 as wrong (4xx).", nil},
 	{"all clients refused", func(s *Snapshot) {
 		traffic(s, func(step int) Ending {
 			return Ending{Answer: 400, Whole: true, Client: []string{"claude-cli/2.1.331", "claude-cli/2.1.330"}[step%2]}

@@ -123,15 +123,18 @@ func lookPlaceholders(s Snapshot) *Finding {
 	}
 	since := beginning(s.Traffic.Points, func(p Point) (uint64, uint64) { return uint64(p.placeholder), p.Endings.Total }, 0)
 	f := &Finding{Level: LevelFault, Fault: FaultClient, Since: since, Share: float64(r.Placeholder) / float64(max(1, r.Endings.Total)), Runbook: "ProxyPlaceholderCredentials",
-		Headline: fmt.Sprintf("not us: %s of requests come with a placeholder in place of a credential.", percent(r.Placeholder, r.Endings.Total)),
-		Detail:   "An AI gateway in front forwards what its client sent, or sets a placeholder itself; the API answers 401.",
-		Next:     placeholderRemedy}
+		Detail: "An AI gateway in front forwards what its client sent, or sets a placeholder itself; the API answers 401.",
+		Next:   placeholderRemedy}
+	f.Headline = percent(r.Placeholder, r.Endings.Total) + " of requests have come with a placeholder in place of a credential"
+	if since != nil {
+		f.Headline += " since " + clock(s.At, *since)
+	}
 	if f.Share < muchOfClient {
 		f.Level = LevelWarning
+		f.Headline += " (by clients or their gateway)."
+		return f
 	}
-	if since != nil {
-		f.Headline = fmt.Sprintf("not us: %s of requests have come with a placeholder in place of a credential since %s.", percent(r.Placeholder, r.Endings.Total), clock(s.At, *since))
-	}
+	f.Headline = "not us, but clients or their gateway: " + f.Headline + "."
 	return f
 }
 
@@ -155,7 +158,7 @@ func lookClients(s Snapshot) *Finding {
 			}
 		}
 		return &Finding{Level: LevelFault, Fault: FaultClient, Share: share, Runbook: runbookWhose,
-			Headline: fmt.Sprintf("not us: the API refuses %s of the requests of %s as wrong (4xx).", percent(c.RecentBad, c.Recent), c.Name),
+			Headline: fmt.Sprintf("not us, but a client: the API refuses %s of the requests of %s as wrong (4xx).", percent(c.RecentBad, c.Recent), c.Name),
 			Detail:   others,
 			Next:     "Compare with the release before; pin it (npm i -g @anthropic-ai/claude-code@VERSION) and report the bad one."}
 	}
