@@ -90,5 +90,9 @@ image: ## the container image, with docker or buildah
 	@if command -v docker >/dev/null && docker info >/dev/null 2>&1; then docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(BINARY):$(VERSION) .; \
 	else buildah bud --layers --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(BINARY):$(VERSION) .; fi
 
+.PHONY: screenshots
+screenshots: deps ## the status page's pictures and the RUNBOOK's walkthrough, anew, by the test that breaks the service
+	cd test && STATUS_IMAGES=$(CURDIR)/specs/images go test -count=1 ./browser
+
 clean:
 	rm -rf $(BINARY) $(CACHE)

@@ -115,14 +115,15 @@ func TestReadersStopNobody(t *testing.T) {
 			t.Fatalf("%d clients are kept", n)
 		}
 		r.headroom.read(now)
-		if n := len(r.streams.read(now, StreamsShown)); n > 4 {
-			t.Fatalf("%d streams of four", n)
-		}
+		r.streams.read(now, StreamsShown)
 	}
 	now := time.Now()
 	tr, _ := r.window.read(now)
 	if tr.Endings.Total != 2000 || r.window.active.Load() != 0 {
 		t.Errorf("counted %+v, %d in flight", tr.Endings, r.window.active.Load())
+	}
+	if n := len(r.streams.read(now, StreamsShown)); n != 0 {
+		t.Errorf("%d streams are left", n)
 	}
 	var total uint64
 	for _, c := range r.clients.read(now) {

@@ -43,13 +43,13 @@ func openBrowser(t *testing.T) *window {
 		t.Skip("no chromium here: .ci/deps installs it")
 	}
 	options := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(binary), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute),
+		chromedp.ExecPath(binary), chromedp.UserDataDir(profile(t)), chromedp.WSURLReadTimeout(time.Minute),
 		chromedp.Flag("headless", true), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("disable-domain-reliability", true), chromedp.Flag("hide-scrollbars", true),
 		// No name is ever asked of anybody.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-		chromedp.Env("HOME=" + t.TempDir()), chromedp.WindowSize(1240, 1000),
+		chromedp.Env("HOME=" + profile(t)), chromedp.WindowSize(1240, 1000),
 	}
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
@@ -61,6 +61,25 @@ func openBrowser(t *testing.T) *window {
 	chromedp.ListenTarget(ctx, w.hear)
 	w.do(network.Enable(), log.Enable(), runtime.Enable())
 	return w
+}
+
+// profile is a directory that outlives the test for as long as the browser's
+// last helper still writes to it.
+func profile(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "browser")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for late := time.Now().Add(patience); os.RemoveAll(dir) != nil; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(late) {
+				t.Errorf("%s is still in use", dir)
+				return
+			}
+		}
+	})
+	return dir
 }
 
 // hear keeps what must not be.
