@@ -1,9 +1,11 @@
 # anthropic-oauth-proxy: every command that the README names.
 #
 #   make run     start the proxy on its built-in defaults (loopback, no tailnet)
+#   make check   the inner loop: lint and the root module's tests, a minute when warm
 #   make test    lint everything, then all tests of all modules, with the race detector
 #
-# Both need Go 1.26 and install the rest by themselves.
+# All need Go 1.26. Root is needed by nothing but the installation of Debian's
+# packages: without it make test says what is missing, and what it skips.
 
 BINARY  := anthropic-oauth-proxy
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -11,6 +13,7 @@ REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 MODULES := . test test/k8s
 CACHE   := $(CURDIR)/.cache
 COUNT   ?= 1
+GOFMT   := bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "run gofmt on: $$bad"; exit 1; }
 
 .PHONY: run build test lint deps tools check-size soak fuzz bench demo test-tailnet test-clients test-interop test-oracle \
         test-manifests test-alerts test-cluster image clean help
@@ -29,27 +32,41 @@ check-size:
 	@size=$$(wc -c < $(BINARY)); test $$size -lt 15000000 || { echo "$(BINARY) has $$size bytes, the limit is 15000000"; exit 1; }
 	@! ldd $(BINARY) >/dev/null 2>&1 || { echo "$(BINARY) is not static"; exit 1; }
 
+.PHONY: check test-repeat
+check: build $(CACHE)/staticcheck ## gofmt, vet, staticcheck, size, the root module's tests; no root, no apt
+	@$(GOFMT)
+	go vet ./...
+	$(CACHE)/staticcheck ./...
+	go test -short ./...
+
+test-repeat: ## the root module COUNT times on 1, 2 and 8 processors, with and without -race, idle and busy
+	.ci/repeat $(COUNT)
+
 test: deps lint build ## lint, then every test of every module with -race
 	go test -race ./...
 	cd test && go test -race -timeout 20m ./...
 	cd test/k8s && go test -race -timeout 20m ./...
 
-deps: ## install what the tests need beside Go (apt, as root)
+deps: ## install what the tests need beside Go (apt, as root; without root say what is skipped)
 	./.ci/deps
 
-tools:
+$(CACHE)/staticcheck: go.mod go.sum
 	@mkdir -p $(CACHE)
-	go build -o $(CACHE)/staticcheck honnef.co/go/tools/cmd/staticcheck
+	go build -o $@ honnef.co/go/tools/cmd/staticcheck
+	@touch $@
+
+tools: $(CACHE)/staticcheck
 	cd test/k8s && go build -o $(CACHE)/actionlint github.com/rhysd/actionlint/cmd/actionlint
 
 lint: tools ## gofmt, vet, staticcheck, actionlint, shellcheck, pinned actions
-	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "run gofmt on: $$bad"; exit 1; }
+	@$(GOFMT)
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && go vet ./... && $(CACHE)/staticcheck ./...) || exit 1; done
 	@cd test && go vet -tags interop ./interop && $(CACHE)/staticcheck -tags interop ./interop
 	@cd test/k8s && go vet -tags cluster ./cluster/... && $(CACHE)/staticcheck -tags cluster ./cluster/...
 	$(CACHE)/actionlint
 	.ci/check-actions
-	shellcheck k8s/preflight k8s/verify test/k8s/cluster/images .ci/*
+	@command -v shellcheck >/dev/null || { test -z "$$CI" && echo "shellcheck is not installed: the scripts are not linted"; }
+	@! command -v shellcheck >/dev/null || shellcheck k8s/preflight k8s/verify test/k8s/cluster/images .ci/*
 
 test-clients: ## only the SDKs, the claude command and the black-box tests
 	cd test && go test -race -count=$(COUNT) ./clients/...

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,6 +16,8 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"anthropic-oauth-proxy/test/harness"
 )
 
 // window is a tab of a browser that reaches this machine's loopback alone.
@@ -32,16 +33,7 @@ type window struct {
 // is skipped.
 func openBrowser(t *testing.T) *window {
 	t.Helper()
-	binary := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			binary = path
-			break
-		}
-	}
-	if binary == "" {
-		t.Skip("no chromium here: .ci/deps installs it")
-	}
+	binary := harness.Tool(t, "the status page in a browser", "chromium", "chromium-browser", "google-chrome")
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(binary), chromedp.UserDataDir(profile(t)), chromedp.WSURLReadTimeout(time.Minute),
 		chromedp.Flag("headless", true), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,

@@ -18,13 +18,11 @@ import (
 // node is where npm put the packages of testdata/npm.
 var node = sync.OnceValues(func() (string, error) { return harness.NodePackages("testdata/npm") })
 
-// nodePackages returns where the npm packages are. Without npm the test is
-// skipped; an npm that cannot install fails it.
+// nodePackages returns where the npm packages are. An npm that cannot install
+// fails the test.
 func nodePackages(t *testing.T) string {
 	t.Helper()
-	if _, err := exec.LookPath("npm"); err != nil {
-		t.Skip("npm is not installed: the TypeScript SDK and the claude command are not tested")
-	}
+	harness.Tool(t, "the TypeScript SDK and the claude command", "npm")
 	dir, err := node()
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"sigs.k8s.io/yaml"
+
+	"anthropic-oauth-proxy/test/harness"
 )
 
 // alerts are those of the overlay with two pods: there every rule can fire.
@@ -71,7 +73,7 @@ func TestAlertsFireAndStaySilent(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), rules, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := exec.Command("promtool", append([]string{"test", "rules"}, caseFiles...)...)
+	run := exec.Command(harness.Tool(t, "the alerts", "promtool"), append([]string{"test", "rules"}, caseFiles...)...)
 	run.Dir = dir
 	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("promtool (Debian's package prometheus): %v\n%s", err, out)

@@ -15,6 +15,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"anthropic-oauth-proxy/internal/config"
+	"anthropic-oauth-proxy/test/harness"
 )
 
 const examples = repository + "/examples"
@@ -155,7 +156,7 @@ func analyze(t *testing.T, unit string, args ...string) (string, error) {
 	if err := os.WriteFile(file, []byte(unit), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("systemd-analyze", append(args, file)...).CombinedOutput()
+	out, err := exec.Command(harness.Tool(t, "the systemd unit", "systemd-analyze"), append(args, file)...).CombinedOutput()
 	return string(out), err
 }
 

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"anthropic-oauth-proxy/test/harness"
 )
 
 func runbook(t *testing.T) string {
@@ -195,8 +197,9 @@ func members(t *testing.T, object string) []string {
 }
 
 func TestScriptsPassShellcheck(t *testing.T) {
+	shellcheck := harness.Tool(t, "the scripts' shell", "shellcheck")
 	for _, script := range []string{repository + "/k8s/preflight", repository + "/k8s/verify", "cluster/images"} {
-		if out, err := exec.Command("shellcheck", "--shell=sh", script).CombinedOutput(); err != nil {
+		if out, err := exec.Command(shellcheck, "--shell=sh", script).CombinedOutput(); err != nil {
 			t.Errorf("shellcheck %s (Debian's package shellcheck): %v\n%s", script, err, out)
 		}
 	}
