@@ -107,7 +107,7 @@ func TestPausesInAStorm(t *testing.T) {
 			if p.series("supervisor_backoff", "edge") != 1 || !v.BackingOff || v.Restarts != lives || v.Incarnation != lives {
 				t.Errorf("pause %d: /debug/tree shows %+v", i+1, v)
 			}
-			if got := v.RetryAt.Sub(time.Now()); got != pause {
+			if got := time.Until(*v.RetryAt); got != pause {
 				t.Errorf("pause %d lasts %v, want %v", i+1, got, pause)
 			}
 			if n := p.log.count("supervisor_resume"); n != i {
@@ -148,7 +148,7 @@ func TestAStormIsForgotten(t *testing.T) {
 				synctest.Wait()
 			}
 			v := p.view()
-			if v.RetryAt == nil || v.RetryAt.Sub(time.Now()) != pause {
+			if v.RetryAt == nil || time.Until(*v.RetryAt) != pause {
 				t.Errorf("%s: retry at %v, want after %v", when, v.RetryAt, pause)
 			}
 			if v.LastMinute != failureThreshold+1 {

@@ -229,7 +229,7 @@ func TestCredentialsLeaveNothing(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	r := NewRecorder(reg, nil, zerolog.Nop())
 	r.headroom.note(time.Now(), secret, 200, header{"Anthropic-Ratelimit-Requests-Limit": {"10"}, "Anthropic-Ratelimit-Requests-Remaining": {"5"}})
-	if newHeadroom().hash(secret) == newHeadroom().hash(secret) {
+	if one, other := newHeadroom(), newHeadroom(); one.hash(secret) == other.hash(secret) {
 		t.Error("the hash outlives the process")
 	}
 	hash := r.headroom.hash(secret)

@@ -30,12 +30,11 @@ const (
 // dialPlan is what the pool knows of making connections. It is guarded by the
 // pool's mutex.
 type dialPlan struct {
-	running  int       // dials in progress
-	places   int       // what a new connection is expected to bring
-	fruitful time.Time // when the last connection brought a place
-	failed   int       // dials in a row that brought nothing
-	next     time.Time // no dial before it
-	renew    bool      // all that is left has aged: a successor is wanted
+	running int       // dials in progress
+	places  int       // what a new connection is expected to bring
+	failed  int       // dials in a row that brought nothing
+	next    time.Time // no dial before it
+	renew   bool      // all that is left has aged: a successor is wanted
 }
 
 // pause puts the next dial off.
