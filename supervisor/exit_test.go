@@ -13,22 +13,12 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/messages"
 )
 
-// occupied holds a port of the loopback.
-func occupied(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	return ln.Addr().String()
-}
-
 func TestHowALifeEnds(t *testing.T) {
-	taken := occupied(t)
+	taken := testkit.Occupied(t)
 	for _, tc := range []struct {
 		name    string
 		set     setting
@@ -98,7 +88,7 @@ func TestHowALifeEnds(t *testing.T) {
 }
 
 func TestAdminPortThatCannotBeBound(t *testing.T) {
-	taken := occupied(t)
+	taken := testkit.Occupied(t)
 	for addr, says := range map[string]string{
 		taken:          "address already in use; another program holds it",
 		"192.0.2.1:80": "cannot assign requested address; this machine has no such address", // RFC 5737: nobody's

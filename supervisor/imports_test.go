@@ -78,6 +78,7 @@ func TestWhoImportsWhom(t *testing.T) {
 				}
 			}
 		}
+		forbid(p.Imports, "what tests share is no part of the product", func(i string) bool { return room(i) == "internal/testkit" })
 		actor := within(name, "actors")
 		switch {
 		case name == "messages":

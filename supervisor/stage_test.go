@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,31 +18,16 @@ import (
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/messages"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
-// logBook keeps what is logged. It is safe for concurrent use.
-type logBook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+// logBook keeps what is logged.
+type logBook struct{ testkit.Buffer }
 
 // count is how many lines of an event there are.
 func (l *logBook) count(event string) int {

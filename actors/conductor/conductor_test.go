@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"anthropic-oauth-proxy/internal/lifecycle"
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -32,7 +32,7 @@ type stage struct {
 	edge    atomic.Pointer[messages.EdgeStatus]
 	frozen  atomic.Int64 // nanoseconds that the next step takes
 	metrics *prometheus.Registry
-	log     logBuffer
+	log     testkit.Buffer
 	panics  int
 }
 
@@ -49,25 +49,6 @@ var limits = lifecycle.Limits{
 
 // poison makes the machine of a stage panic.
 var poison messages.Event = messages.DrainFinished{Cut: -1}
-
-// logBuffer is a log that a test reads while the conductor may write.
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) take() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	defer b.text.Reset()
-	return b.text.String()
-}
 
 // play runs act inside a synctest bubble and takes the tree down after it.
 func play(t *testing.T, act func(*stage)) {
@@ -142,7 +123,7 @@ func (s *stage) wantPhase(when string, want messages.Phase) {
 func (s *stage) lines(event string) []map[string]any {
 	s.t.Helper()
 	var found []map[string]any
-	for line := range strings.Lines(s.log.take()) {
+	for line := range strings.Lines(s.log.Take()) {
 		var fields map[string]any
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
 			s.t.Fatalf("a log line is no JSON: %v: %s", err, line)

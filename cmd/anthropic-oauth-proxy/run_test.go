@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +16,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,17 +35,6 @@ func file(t *testing.T, text string) string {
 	return path
 }
 
-// occupied holds a port of the loopback.
-func occupied(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	return ln.Addr().String()
-}
-
 // local is a configuration for this machine alone.
 func local(listen, admin string) string {
 	return fmt.Sprintf("[tailscale]\nmode = \"off\"\n[proxy]\nlisten_addr = %q\nadmin_addr = %q\nupstream_url = \"http://127.0.0.1:9\"\n", listen, admin)
@@ -52,7 +42,7 @@ func local(listen, admin string) string {
 
 func TestRun(t *testing.T) {
 	const any = "127.0.0.1:0"
-	taken := occupied(t)
+	taken := testkit.Occupied(t)
 	good := file(t, local(any, any))
 	bad := file(t, "[proxy]\ntimeout_secs = 0\n")
 	absent := filepath.Join(t.TempDir(), "absent.toml")
@@ -92,7 +82,7 @@ func TestRun(t *testing.T) {
 		{"health of nobody", []string{"healthcheck", "--config", file(t, local(any, "127.0.0.1:1"))}, nil, 1, nil, []string{"127.0.0.1:1", "refused"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			var out, errs safeBuffer
+			var out, errs testkit.Buffer
 			code := run(tc.args, func(k string) string { return tc.env[k] }, &out, &errs)
 			if code != tc.code {
 				t.Errorf("exit code %d, want %d; stderr: %s", code, tc.code, errs.String())
@@ -157,7 +147,7 @@ func TestHealthcheck(t *testing.T) {
 func TestServeUntilASignal(t *testing.T) {
 	told := manager(t)
 	out, in := io.Pipe()
-	var errs safeBuffer
+	var errs testkit.Buffer
 	code := make(chan int, 1)
 	go func() {
 		code <- run([]string{"--config", file(t, local("127.0.0.1:0", "127.0.0.1:0"))}, none, in, &errs)
@@ -179,7 +169,7 @@ func TestServeUntilASignal(t *testing.T) {
 		}
 		phases = append(phases, l.To)
 		if l.To == "running" { // and so it listens to signals
-			var said safeBuffer
+			var said testkit.Buffer
 			if c := run([]string{"healthcheck", "--config", file(t, local("127.0.0.1:0", admin))}, none, &said, &said); c != 0 || said.String() != "ready\n" {
 				t.Errorf("healthcheck: exit code %d, %q", c, said.String())
 			}

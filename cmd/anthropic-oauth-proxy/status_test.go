@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	instrument "anthropic-oauth-proxy/internal/status"
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // The exit code is the verdict's, and what does not understand the question is
@@ -41,14 +42,14 @@ func TestStatus(t *testing.T) {
 			}))
 			defer server.Close()
 			addr := server.Listener.Addr().String()
-			var out, errs safeBuffer
+			var out, errs testkit.Buffer
 			if code := run([]string{"status", "--admin", addr}, none, &out, &errs); code != tc.code {
 				t.Errorf("exit code %d, want %d", code, tc.code)
 			}
 			if all := out.String() + errs.String(); !strings.Contains(all, tc.says) || strings.Contains(all, "\x1b") {
 				t.Errorf("it says %q, want %q and no colour", all, tc.says)
 			}
-			out, errs = safeBuffer{}, safeBuffer{}
+			out, errs = testkit.Buffer{}, testkit.Buffer{}
 			if code := run([]string{"status", "--json", "--admin", addr}, none, &out, &errs); code != tc.code {
 				t.Errorf("--json: exit code %d, want %d", code, tc.code)
 			}

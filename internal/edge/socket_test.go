@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // net/http's server of HTTP/2 stays for a second with a connection that broke
@@ -21,7 +23,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-const patience = 10 * time.Second
+const patience = testkit.Patience
 
 // bound opens a socket on a free port of the loopback.
 func bound(t *testing.T) (*Server, string) {

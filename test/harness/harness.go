@@ -5,7 +5,6 @@
 package harness
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,10 +15,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // BinaryVariable names a binary to use in place of a fresh build, for
@@ -269,23 +269,5 @@ func Run(o Options, args ...string) (exitCode int, output string) {
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// A Buffer is a bytes.Buffer for one writer and many readers. The zero Buffer
-// is empty.
-type Buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write appends p; it never fails.
-func (b *Buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-// String is what was written so far.
-func (b *Buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
+// A Buffer is a bytes.Buffer for one writer and many readers.
+type Buffer = testkit.Buffer
