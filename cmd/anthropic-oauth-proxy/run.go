@@ -5,12 +5,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"runtime"
-	"runtime/debug"
 	"slices"
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/doctor"
+	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/internal/tracing"
 )
 
@@ -20,9 +19,6 @@ const (
 	exitFailed = 1
 	exitUsage  = 2
 )
-
-// version and revision are stamped by .ci/build (-ldflags "-X main.version=…").
-var version, revision = "dev", ""
 
 const usage = `anthropic-oauth-proxy: Claude clients on a tailnet, to the Claude API
 
@@ -64,7 +60,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 		fmt.Fprintf(stderr, "anthropic-oauth-proxy: %v\nrun `anthropic-oauth-proxy --help` for the usage\n", err)
 		return exitUsage
 	case asked.command == "version":
-		fmt.Fprintf(stdout, "anthropic-oauth-proxy %s (%s, %s/%s, commit %s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, commit())
+		fmt.Fprintln(stdout, versionLine())
 		return exitOK
 	case asked.command == "dump":
 		return dump(firstProcess, stdout, stderr)
@@ -75,12 +71,12 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	}
 	c, err := config.Load(config.Sources{Path: asked.config, Getenv: getenv})
 	if err != nil {
-		fmt.Fprintf(stderr, "anthropic-oauth-proxy: the configuration is not valid:\n%v\n", err)
+		telemetry.Say(stderr, fmt.Sprintf("anthropic-oauth-proxy: the configuration is not valid:\n%v\n", err))
 		return exitUsage
 	}
 	traces, err := tracing.FromEnvironment(getenv, "anthropic-oauth-proxy")
 	if err != nil {
-		fmt.Fprintf(stderr, "anthropic-oauth-proxy: the environment is not valid:\n%v\n", err)
+		telemetry.Say(stderr, fmt.Sprintf("anthropic-oauth-proxy: the environment is not valid:\n%v\n", err))
 		return exitUsage
 	}
 	switch asked.command {
@@ -141,31 +137,4 @@ func parse(args []string) (request, error) {
 		}
 	})
 	return r, wrong
-}
-
-func checkConfig(c config.Config, stdout, stderr io.Writer) int {
-	for _, w := range c.Warnings {
-		fmt.Fprintf(stderr, "warning: %s\n", w)
-	}
-	if _, err := c.WriteTo(stdout); err != nil {
-		fmt.Fprintf(stderr, "anthropic-oauth-proxy: print configuration: %v\n", err)
-		return exitFailed
-	}
-	return exitOK
-}
-
-// commit names the sources: as .ci/build stamped it, else as a plain go build did.
-func commit() string {
-	if revision != "" {
-		return revision
-	}
-	info, _ := debug.ReadBuildInfo()
-	if info != nil {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				return s.Value
-			}
-		}
-	}
-	return "unknown"
 }
