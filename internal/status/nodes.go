@@ -71,7 +71,7 @@ func cellNode(c Cell) g.Node {
 	var cell g.Group
 	switch {
 	case c.Code:
-		cell = append(cell, h.Class("code"), g.If(c.Text != "", h.TitleAttr(c.Text)))
+		cell = append(cell, h.Class("code"), g.If(c.Text != "", h.Title(c.Text)))
 	case c.Right:
 		cell = append(cell, h.Class("right"))
 	}
