@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/supervisor"
 )
 
 func TestLastWords(t *testing.T) {
-	var errs safeBuffer
+	var errs testkit.Buffer
 	l := lastWords{stderr: &errs}
 	l.say("the conductor has made no step", []byte("goroutine 7 [select]:"))
 	l.stop()
@@ -57,8 +58,8 @@ func TestTheEndThatHangs(t *testing.T) {
 // A bad end is told with how it came to it; the last line says why and what
 // helps.
 func TestABadEndIsToldWithItsJournal(t *testing.T) {
-	taken := occupied(t)
-	var out, errs safeBuffer
+	taken := testkit.Occupied(t)
+	var out, errs testkit.Buffer
 	if code := run([]string{"--config", file(t, local(taken, "127.0.0.1:0"))}, none, &out, &errs); code != exitFailed {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}

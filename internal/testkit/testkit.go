@@ -1,5 +1,3 @@
-// Package testkit is what the tests of several rooms share. No product code may
-// import it; a test over go list holds that.
 package testkit
 
 import (

@@ -21,14 +21,12 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"anthropic-oauth-proxy/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait on real sockets.
-const patience = testkit.Patience
+const patience = 20 * time.Second
 
 // api serves h over TLS, with HTTP/2 or without, and returns a pool to it.
 func api(t testing.TB, http2 bool, h http.HandlerFunc) *Pool {
