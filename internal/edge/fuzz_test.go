@@ -26,7 +26,7 @@ func (s said) SetReadDeadline(time.Time) error { return nil }
 
 // hear reads a request from bytes as a connection does, whole or in pieces. It
 // is nil when the head is refused or not whole.
-func hear(b []byte, piece int) (r *Request, body []byte, err error, rest []byte) {
+func hear(b []byte, piece int) (r *Request, body, rest []byte, err error) {
 	var from io.Reader = bytes.NewReader(b)
 	if piece > 0 {
 		from = &pieces{b, piece}
@@ -61,7 +61,7 @@ func hear(b []byte, piece int) (r *Request, body []byte, err error, rest []byte)
 		_, err = io.ReadFull(&in, body)
 	}
 	rest, _ = io.ReadAll(&in)
-	return &req, body, err, rest
+	return &req, body, rest, err
 }
 
 // pieces hands out a little at a time.
@@ -94,9 +94,9 @@ func FuzzRequest(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, body, err, rest := hear(b, 0)
+		r, body, rest, err := hear(b, 0)
 		for _, size := range []int{1, 7} {
-			r2, body2, err2, rest2 := hear(b, size)
+			r2, body2, rest2, err2 := hear(b, size)
 			if (r == nil) != (r2 == nil) || !bytes.Equal(body, body2) || (err == nil) != (err2 == nil) || err == nil && !bytes.Equal(rest, rest2) {
 				t.Fatalf("in pieces of %d: %+v %q %v %q; whole: %+v %q %v %q", size, r2, body2, err2, rest2, r, body, err, rest)
 			}
