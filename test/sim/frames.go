@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/net/http2"
@@ -29,14 +28,9 @@ const (
 // and so does what net/http's server never would. It answers every request
 // with the fault that the function given to [StartFrames] names.
 type FrameAPI struct {
-	socket net.Listener
-	fault  func(n int) FrameFault
-	total  atomic.Int64
-
-	mu     sync.Mutex
-	conns  map[net.Conn]bool
-	closed bool
-	served sync.WaitGroup
+	*conns
+	fault func(n int) FrameFault
+	total atomic.Int64
 }
 
 // StartFrames begins to listen. fault says what becomes of the n-th POST,
@@ -51,8 +45,8 @@ func StartFrames(ca *CA, fault func(n int) FrameFault) (*FrameAPI, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	a := &FrameAPI{socket: socket, fault: fault, conns: map[net.Conn]bool{}}
-	a.served.Go(a.accept)
+	a := &FrameAPI{fault: fault}
+	a.conns = accept(socket, a.serve)
 	return a, nil
 }
 
@@ -62,42 +56,7 @@ func (a *FrameAPI) URL() string { return "https://" + a.socket.Addr().String() }
 // Total is how many POSTs have arrived.
 func (a *FrameAPI) Total() int { return int(a.total.Load()) }
 
-// Close breaks every connection and waits for all goroutines.
-func (a *FrameAPI) Close() {
-	a.socket.Close()
-	a.mu.Lock()
-	a.closed = true
-	for c := range a.conns {
-		c.Close()
-	}
-	a.mu.Unlock()
-	a.served.Wait()
-}
-
-func (a *FrameAPI) accept() {
-	for {
-		conn, err := a.socket.Accept()
-		if err != nil {
-			return
-		}
-		a.mu.Lock()
-		if a.closed {
-			conn.Close()
-		} else {
-			a.conns[conn] = true
-			a.served.Go(func() { a.serve(conn) })
-		}
-		a.mu.Unlock()
-	}
-}
-
 func (a *FrameAPI) serve(conn net.Conn) {
-	defer func() {
-		conn.Close()
-		a.mu.Lock()
-		delete(a.conns, conn)
-		a.mu.Unlock()
-	}()
 	preface := make([]byte, len(http2.ClientPreface))
 	for read := 0; read < len(preface); {
 		n, err := conn.Read(preface[read:])
