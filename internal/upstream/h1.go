@@ -111,7 +111,7 @@ func (x *exchange) send() (written int, err error) {
 	if x.req.Body == nil {
 		return x.conn.stream.Write(b)
 	}
-	if x.req.Whole && x.req.ContentLength <= inlineBody && len(x.req.Header["Expect"]) == 0 {
+	if x.req.atOnce() && x.req.ContentLength <= inlineBody {
 		return x.sendInline(b)
 	}
 	n, err := x.conn.stream.Write(b)

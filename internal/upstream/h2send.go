@@ -55,7 +55,7 @@ func (c *h2Conn) open(ctx context.Context, req *Request) (*h2Stream, error) {
 	switch {
 	case req.Body == nil:
 		s.state = s.state.endLocal()
-	case req.Whole && len(req.Header["Expect"]) == 0 && s.sendWhole(req):
+	case req.atOnce() && s.sendWhole(req):
 		s.state = s.state.endLocal()
 	default:
 		s.out = startUpload(s, req)

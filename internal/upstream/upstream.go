@@ -28,7 +28,8 @@ type Request struct {
 	// reads it. The engine closes it, more than once perhaps, and Close must end
 	// a Read that waits. Once the exchange has ended nobody reads it any more.
 	Body io.ReadCloser
-	// Whole says that Body holds all of its content in memory and never blocks.
+	// Whole says that Body holds all of its content in memory and never blocks;
+	// such content of a known length goes out with the head.
 	Whole bool
 	// ContentLength is the length of Body, -1 when unknown.
 	ContentLength int64
@@ -38,6 +39,12 @@ type Request struct {
 	// Interim, when not nil, is called for each 1xx answer but 100 and 101,
 	// by the goroutine that called RoundTrip.
 	Interim func(status int, h http.Header)
+}
+
+// atOnce reports whether the content may go out right behind the head, as it
+// is: nothing has to be waited for, framed by the way or said after it.
+func (r *Request) atOnce() bool {
+	return r.Whole && r.ContentLength >= 0 && len(r.Trailer) == 0 && len(r.Header["Expect"]) == 0
 }
 
 // Response is the head of an answer and its body.
