@@ -60,15 +60,20 @@ func TestTheQueue(t *testing.T) {
 				all.Go(func() { ask(t.Context(), "/0") })
 				eventually(t, "the first is in", func() bool { return api.seen() == "/0" })
 				leaving, leave := context.WithCancel(t.Context())
+				left := make(chan struct{})
 				for i, path := range []string{"/1", "/leaves", "/2", "/3"} {
-					ctx := t.Context()
-					if path == "/leaves" {
-						ctx = leaving
-					}
-					all.Go(func() { ask(ctx, path) })
+					all.Go(func() {
+						if path != "/leaves" {
+							ask(t.Context(), path)
+							return
+						}
+						ask(leaving, path)
+						close(left)
+					})
 					eventually(t, path+" waits", func() bool { return r.handler.Gate.Load().Waiting == i+1 })
 				}
 				leave()
+				<-left // its connection is closed: until then it may still be served
 				if size <= readAheadLimit || !http1 {
 					eventually(t, "the one that left is forgotten", func() bool { return r.handler.Gate.Load().Waiting == 3 })
 				}
