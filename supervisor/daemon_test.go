@@ -7,7 +7,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,14 +20,16 @@ import (
 // daemon is a tailscaled as far as its LocalAPI goes.
 type daemon struct {
 	socket    string
-	state     atomic.Pointer[string] // the backend's
-	keyExpiry time.Time              // set before the service starts; zero means never
+	keyExpiry time.Time // set before the service starts; zero means never
+
+	mu      sync.Mutex
+	state   string        // the backend's
+	changed chan struct{} // closed when the state becomes another
 }
 
 func newDaemon(t *testing.T, state string) *daemon {
 	t.Helper()
-	d := &daemon{socket: filepath.Join(t.TempDir(), "s.sock")}
-	d.set(state)
+	d := &daemon{socket: filepath.Join(t.TempDir(), "s.sock"), state: state, changed: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/localapi/v0/status", func(w http.ResponseWriter, _ *http.Request) {
 		ips := []netip.Addr{netip.MustParseAddr("100.64.0.7")}
@@ -35,17 +37,24 @@ func newDaemon(t *testing.T, state string) *daemon {
 		if !d.keyExpiry.IsZero() {
 			self.KeyExpiry = &d.keyExpiry
 		}
+		state, _ := d.now()
 		_ = json.NewEncoder(w).Encode(ipnstate.Status{
-			BackendState: *d.state.Load(), HaveNodeKey: true, TailscaleIPs: ips, Self: self,
+			BackendState: state, HaveNodeKey: true, TailscaleIPs: ips, Self: self,
 		})
 	})
 	mux.HandleFunc("/localapi/v0/whois", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(apitype.WhoIsResponse{Node: &tailcfg.Node{ComputedName: "laptop", Tags: []string{"tag:dev"}}})
 	})
 	mux.HandleFunc("/localapi/v0/watch-ipn-bus", func(w http.ResponseWriter, r *http.Request) {
-		_ = json.NewEncoder(w).Encode(ipn.Notify{Version: "test"})
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
+		for r.Context().Err() == nil {
+			_, changed := d.now()
+			_ = json.NewEncoder(w).Encode(ipn.Notify{Version: "test"})
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-changed:
+			case <-r.Context().Done():
+			}
+		}
 	})
 	ln, err := net.Listen("unix", d.socket)
 	if err != nil {
@@ -61,4 +70,18 @@ func newDaemon(t *testing.T, state string) *daemon {
 	return d
 }
 
-func (d *daemon) set(state string) { d.state.Store(&state) }
+// set changes the state and says on the bus that something is new.
+func (d *daemon) set(state string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.state = state
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// now is the state, and what is closed when it is no longer that.
+func (d *daemon) now() (string, <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.state, d.changed
+}

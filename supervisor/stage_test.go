@@ -251,5 +251,6 @@ func (s *stage) eventually(what string, holds func() bool) {
 		if time.Now().After(late) {
 			s.t.Fatalf("never: %s", what)
 		}
+		<-time.After(time.Millisecond) // the service needs the processor too
 	}
 }
