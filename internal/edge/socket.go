@@ -67,7 +67,9 @@ func (s *socket) lease(ctx context.Context) (l *lease, end func(), err error) {
 	}
 	l = &lease{TCPListener: ln, accept: ln.Accept, slots: s.slots, errors: s.errors, reserve: s.reserve, done: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	return l, func() { stop() }, nil
+	// A Close that has begun is waited for: its deadline must not come after the
+	// next lease has lifted it.
+	return l, func() { stop(); _ = l.Close() }, nil
 }
 
 // close closes the socket for good.

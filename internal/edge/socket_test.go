@@ -294,3 +294,38 @@ func TestServeOfAServerThatWasShutDownWaits(t *testing.T) {
 		})
 	}
 }
+
+// A lease that has ended reaches no further: the deadline that ends its Accept
+// is set before the next lease lifts it.
+func TestAnEndedLeaseLeavesTheNextAlone(t *testing.T) {
+	s, addr := bound(t)
+	const rounds = 3000
+	for i := range rounds {
+		ctx, cancel := context.WithCancel(t.Context())
+		first, end, err := s.socket.lease(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		for { // as a server does, up to the end; what comes meanwhile is nobody's here
+			if _, err := first.Accept(); errors.Is(err, net.ErrClosed) {
+				break
+			}
+		}
+		end()
+		second, end, err := s.socket.lease(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken, err := second.Accept()
+		if err != nil {
+			t.Fatalf("round %d: the next lease's Accept says %v", i, err)
+		}
+		_, _ = taken.Close(), c.Close()
+		end()
+	}
+}
