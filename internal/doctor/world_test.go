@@ -28,6 +28,7 @@ import (
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/status"
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -111,7 +112,11 @@ func (b *bench) examine() Report {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	admin, proxy := freePort(b.t), freePort(b.t)
+	free, err := testkit.FreePorts(2)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	admin, proxy := fmt.Sprintf("127.0.0.1:%d", free[0]), fmt.Sprintf("127.0.0.1:%d", free[1])
 	if b.running != nil {
 		admin = b.page(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/debug/status" {
@@ -263,16 +268,6 @@ func (b *bench) reply(query []byte) []byte {
 		return nil
 	}
 	return out
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // authority signs certificates.

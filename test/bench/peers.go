@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/test/harness"
 	"anthropic-oauth-proxy/test/sim"
 )
@@ -39,7 +40,7 @@ type running struct {
 
 // launch starts a peer, pinned, and waits until it accepts connections.
 func (p peer) launch(dir string, up *upstream) (*running, error) {
-	ports, err := harness.FreePorts(1)
+	ports, err := testkit.FreePorts(1)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func peers(o options, dir string) ([]peer, error) {
 // written to a file.
 func ours(binary string) peer {
 	return peer{"ours", true, func(dir, listen string, up *upstream) ([]string, []string, error) {
-		admin, err := harness.FreePorts(1)
+		admin, err := testkit.FreePorts(1)
 		if err != nil {
 			return nil, nil, err
 		}

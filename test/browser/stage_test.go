@@ -28,6 +28,7 @@ import (
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/messages"
 	"anthropic-oauth-proxy/supervisor"
 	"anthropic-oauth-proxy/test/harness"
@@ -64,7 +65,7 @@ func start(t *testing.T, lines string) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports, err := harness.FreePorts(2)
+	ports, err := testkit.FreePorts(2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/test/harness"
 	"anthropic-oauth-proxy/test/sim"
 )
@@ -156,7 +157,7 @@ func leaveWithCanary(t *testing.T, p *pair, secret string) {
 // deadUpstream is a URL at which nobody listens.
 func deadUpstream(t *testing.T) string {
 	t.Helper()
-	ports, err := harness.FreePorts(1)
+	ports, err := testkit.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/test/harness"
 	"anthropic-oauth-proxy/test/sim"
 )
@@ -319,7 +320,7 @@ func TestClaudeWhileTheAPIIsDown(t *testing.T) {
 			}
 			file := writeCA(t, ca)
 			turn := func(url func(api string) string) claudeRun {
-				ports, err := harness.FreePorts(1)
+				ports, err := testkit.FreePorts(1)
 				if err != nil {
 					t.Fatal(err)
 				}

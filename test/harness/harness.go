@@ -80,7 +80,7 @@ type Proxy struct {
 
 // Launch starts a process and returns when it says that it is ready.
 func Launch(o Options) (*Proxy, error) {
-	ports, err := FreePorts(2)
+	ports, err := testkit.FreePorts(2)
 	if err != nil {
 		return nil, err
 	}

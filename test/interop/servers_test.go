@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/test/harness"
 	"anthropic-oauth-proxy/test/sim"
 )
@@ -178,7 +179,7 @@ func (v server) run(t *testing.T, ca *sim.CA, origin, protocol string) *running 
 	if _, err := os.Stat(v.needs); err != nil {
 		t.Skipf("%s is not installed: %v", v.name, err)
 	}
-	ports, err := harness.FreePorts(1)
+	ports, err := testkit.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}

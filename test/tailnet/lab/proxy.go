@@ -5,15 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // ProxyOptions are lines of the service's configuration.
@@ -35,8 +35,12 @@ type Proxy struct {
 }
 
 func newProxy(dir, socket, upstream string, o ProxyOptions) (*Proxy, error) {
+	ports, err := testkit.FreePorts(2)
+	if err != nil {
+		return nil, err
+	}
 	p := &Proxy{
-		dir: dir, socket: socket, port: freePort(), admin: freePort(), logLevel: o.LogLevel,
+		dir: dir, socket: socket, port: ports[0], admin: ports[1], logLevel: o.LogLevel,
 		client: &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second},
 	}
 	if o.Port != 0 && isFree(o.Port) {
@@ -49,22 +53,6 @@ func newProxy(dir, socket, upstream string, o ProxyOptions) (*Proxy, error) {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
 	return p, nil
-}
-
-// ports hands out every port once per process.
-var ports atomic.Int32
-
-func init() { ports.Store(20_000 + rand.Int32N(8_000)) }
-
-// freePort finds a port below those that the kernel lends to outgoing
-// connections: the service binds it seconds later, and one of those might have
-// been lent meanwhile.
-func freePort() int {
-	for {
-		if port := int(ports.Add(1)); isFree(port) {
-			return port
-		}
-	}
 }
 
 func isFree(port int) bool {
