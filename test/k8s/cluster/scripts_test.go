@@ -225,6 +225,7 @@ func (d *deployment) verifyBrokenRollout(t *testing.T) {
 	d.run("rollout", "undo", "statefulset/anthropic-oauth-proxy")
 	d.await(2*time.Minute, "the rollback is Ready", func() bool {
 		pod := d.pod()
-		return pod != nil && isReady(pod) && !strings.HasSuffix(pod.Spec.Containers[0].Image, ":missing")
+		// A pod on its way out may still call itself ready.
+		return pod != nil && pod.DeletionTimestamp == nil && isReady(pod) && !strings.HasSuffix(pod.Spec.Containers[0].Image, ":missing")
 	})
 }
