@@ -5,6 +5,7 @@
 //	go run ./bench -quick     # under one
 //	go run ./bench -caddy     # builds Caddy first, if there is none
 //	go run ./bench -far       # only an API that is 20 and 100 ms away
+//	go run ./bench -only ours,beside -beside /path/to/another/build
 //
 // It needs Linux, two cores and taskset. Every proxy runs pinned to core 0;
 // the load and the simulated API share core 1. Rounds are interleaved: each
@@ -38,6 +39,7 @@ type options struct {
 	only      string
 	protocols string
 	far       bool
+	beside    string
 }
 
 func main() {
@@ -56,6 +58,7 @@ func run(args []string) error {
 	flags.StringVar(&o.only, "only", "", "comma-separated `names` of the proxies to measure")
 	flags.StringVar(&o.protocols, "upstreams", "plain,tls2", "comma-separated upstream `protocols`: plain, tls1 (HTTP/1.1), tls2 (HTTP/2)")
 	flags.BoolVar(&o.far, "far", false, "only the rows of an API 20 and 100 ms away")
+	flags.StringVar(&o.beside, "beside", "", "measure another build of ours too, the `binary` at this path")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -106,7 +106,15 @@ func peers(o options, dir string) ([]peer, error) {
 	if out, err := exec.Command("go", "build", "-o", bare, "anthropic-oauth-proxy/test/bench/reverseproxy").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build reverseproxy: %w\n%s", err, out)
 	}
-	list := []peer{ours(binary), reverseProxy(bare)}
+	list := []peer{ours("ours", binary)}
+	if o.beside != "" {
+		other, err := filepath.Abs(o.beside)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, ours("beside", other))
+	}
+	list = append(list, reverseProxy(bare))
 	if path, err := exec.LookPath("/usr/sbin/nginx"); err == nil {
 		list = append(list, nginx(path))
 	}
@@ -123,8 +131,8 @@ func peers(o options, dir string) ([]peer, error) {
 
 // ours runs with all that production has: metrics, and an access log that is
 // written to a file.
-func ours(binary string) peer {
-	return peer{"ours", true, func(dir, listen string, up *upstream) ([]string, []string, error) {
+func ours(name, binary string) peer {
+	return peer{name, true, func(dir, listen string, up *upstream) ([]string, []string, error) {
 		admin, err := testkit.FreePorts(1)
 		if err != nil {
 			return nil, nil, err
