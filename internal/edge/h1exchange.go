@@ -40,7 +40,7 @@ func (c *h1conn) newExchange(r Request) *h1exchange {
 			x.body.chunks = &chunked{in: &c.in, trailer: r.Trailer}
 		}
 		x.req.Body = x.body
-		x.invited = r.Proto == HTTP10 || r.Header["Expect"] == nil
+		x.invited = r.Header["Expect"] == nil
 	}
 	return x
 }

@@ -165,7 +165,10 @@ func (r *Request) check(hosts int) *Refusal {
 	if refused := r.framing(); refused != nil {
 		return refused
 	}
-	if e := r.Header["Expect"]; e != nil && r.Proto == HTTP11 && (len(e) > 1 || !strings.EqualFold(e[0], "100-continue")) {
+	if r.Proto == HTTP10 {
+		delete(r.Header, "Expect") // which it cannot mean (RFC 9110 10.1.1)
+	}
+	if e := r.Header["Expect"]; e != nil && (len(e) > 1 || !strings.EqualFold(e[0], "100-continue")) {
 		return unknownExpectation
 	}
 	return r.announced()

@@ -27,6 +27,7 @@ func ServePage(c Client, h http.Handler) {
 	if p.status == 0 {
 		p.status = http.StatusOK
 	}
+	p.header.Set("Date", time.Now().UTC().Format(http.TimeFormat)) // RFC 9110 6.6.1
 	_ = c.SetWriteDeadline(time.Now().Add(pageTimeout))
 	c.Respond(Head{Status: p.status, Header: p.header, ContentLength: int64(p.content.Len())})
 	if _, err := c.Write(p.content.Bytes()); err == nil {

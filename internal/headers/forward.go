@@ -48,13 +48,13 @@ func stays(name string) bool {
 		strings.HasPrefix(name, forwardedPrefix) || strings.HasPrefix(name, tailnetPrefix)
 }
 
-// RequestTrailer returns the names in a request's trailer that may go upstream,
-// without values; nil when there are none.
-func RequestTrailer(in http.Header) http.Header { return trailer(in, stays) }
+// RequestTrailer returns the names in the trailer of a request with the header
+// that may go upstream, without values; nil when there are none.
+func RequestTrailer(in, header http.Header) http.Header { return trailer(in, header, stays) }
 
 // AnswerTrailer is the same for the trailer of an answer.
-func AnswerTrailer(in http.Header) http.Header {
-	return trailer(in, func(name string) bool { return framing[name] })
+func AnswerTrailer(in, header http.Header) http.Header {
+	return trailer(in, header, func(name string) bool { return framing[name] })
 }
 
 // leading belongs in front of a message: whoever merges a trailer into a header,
@@ -67,10 +67,14 @@ var leading = map[string]bool{
 	"Age": true, "Date": true, "Expires": true, "Retry-After": true, "Vary": true,
 }
 
-func trailer(in http.Header, ends func(name string) bool) http.Header {
+func trailer(in, header http.Header, ends func(name string) bool) http.Header {
+	if len(in) == 0 {
+		return nil
+	}
 	var out http.Header
+	named := connectionNames(header)
 	for name := range in {
-		if ends(name) || leading[name] || strings.HasPrefix(name, "If-") {
+		if ends(name) || leading[name] || named[name] || strings.HasPrefix(name, "If-") {
 			continue
 		}
 		if out == nil {

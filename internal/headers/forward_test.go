@@ -9,13 +9,14 @@ import (
 )
 
 func TestRequestTrailer(t *testing.T) {
+	header := http.Header{"Connection": {"close, x-private"}}
 	for _, tc := range []struct{ in, want http.Header }{
 		{nil, nil},
 		{http.Header{}, nil},
 		{http.Header{"Via": {"x"}, "Tailscale-User": nil}, nil},
-		{http.Header{"X-Sum": {"1"}, "X-Forwarded-For": {"1"}, "Te": {"x"}}, http.Header{"X-Sum": nil}},
+		{http.Header{"X-Sum": {"1"}, "X-Forwarded-For": {"1"}, "Te": {"x"}, "X-Private": nil}, http.Header{"X-Sum": nil}},
 	} {
-		if got := RequestTrailer(tc.in); !reflect.DeepEqual(got, tc.want) {
+		if got := RequestTrailer(tc.in, header); !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%v: got %v, want %v", tc.in, got, tc.want)
 		}
 	}

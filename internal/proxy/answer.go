@@ -80,13 +80,13 @@ func (a *answer) head(res *asked, closing bool) edge.Head {
 	headers.Response(h, res.Header)
 	h[requestIDHeader] = []string{a.live.id}
 	return edge.Head{
-		Status: res.Status, Header: h, ContentLength: res.ContentLength, Trailer: headers.AnswerTrailer(res.Trailer), Close: closing,
+		Status: res.Status, Header: h, ContentLength: res.ContentLength, Trailer: headers.AnswerTrailer(res.Trailer, res.Header), Close: closing,
 	}
 }
 
 // trailer is what may follow an answer of the trailer that came.
 func trailer(res *asked) http.Header {
-	names := headers.AnswerTrailer(res.Trailer)
+	names := headers.AnswerTrailer(res.Trailer, res.Header)
 	for name := range names {
 		names[name] = res.Trailer[name]
 	}

@@ -28,6 +28,7 @@
 //	ending.go      the table of causes, and all that follows from each
 //	agent.go       the client's release
 //	credential.go  the class of a credential
+//	hops.go        the recipients that a TRACE or OPTIONS may still have
 //	target.go      the request target
 //	watchdog.go    a clock over a phase
 //	vocabulary.go  closed sets of words: outcomes, error types, parties, phases
@@ -35,7 +36,7 @@
 // From the head of a request to the API and back, a small POST that all goes
 // well for passes through these, in order:
 //
-//	ServeExchange, targetOf, newExchange, newLive, newRequestID, clientOf, credentialOf, follow
+//	ServeExchange, targetOf, page, newExchange, newLive, newRequestID, clientOf, credentialOf, follow
 //	serve: admit, Gate.Arrive
 //	  newIntake, takeIn, readShort, read, room, newPage, pull
 //	  identify, Ticket.Enter

@@ -30,7 +30,7 @@ type exchange struct {
 func (h *Handler) ServeExchange(c edge.Client) {
 	r := c.Request()
 	target := targetOf(r)
-	if page := h.Local[pathOf(target)]; page != nil && r.Refusal == nil {
+	if page := h.page(r, target); page != nil {
 		edge.ServePage(c, page)
 		return
 	}
@@ -38,6 +38,17 @@ func (h *Handler) ServeExchange(c edge.Client) {
 	var end *ending
 	defer x.close(&end)
 	end = x.serve()
+}
+
+// page is the page of our own that a request is for, nil for the API's.
+func (h *Handler) page(r *edge.Request, target string) http.Handler {
+	if r.Refusal != nil || target == "" {
+		return nil
+	}
+	if left, counted := hops(r); counted && left == 0 {
+		return lastStop
+	}
+	return h.Local[pathOf(target)]
 }
 
 func (h *Handler) newExchange(c edge.Client, target string) *exchange {
@@ -66,6 +77,7 @@ func (x *exchange) serve() *ending {
 	if in.ahead() {
 		delete(header, "Expect") // there is nothing left to ask for
 	}
+	countDown(r, header)
 	asking := attempts{api: x.h.Upstream, limits: x.h.Limits, live: x.live, dog: x.dog, fail: x.fail, interim: x.interim, repeated: x.repeated}
 	var end *ending
 	if res, end = asking.ask(x.ctx, x.target, r, header, in); end != nil {
@@ -210,6 +222,7 @@ func (x *exchange) tell(end *ending) {
 	body := a.Body(x.live.id)
 	h := a.Header()
 	h[requestIDHeader] = []string{x.live.id}
+	h["Date"] = []string{time.Now().UTC().Format(http.TimeFormat)}
 	x.live.status.Store(int32(a.Status))
 	_ = x.client.SetWriteDeadline(time.Now().Add(tellTime))
 	x.client.Respond(edge.Head{Status: a.Status, Header: h, ContentLength: int64(len(body)), Close: end.closes()})

@@ -54,7 +54,7 @@ type intake struct {
 func newIntake(h *Handler, r *edge.Request, live *Live, dog *watchdog) *intake {
 	return &intake{
 		src: r.Body, length: r.ContentLength, budget: h.replay, live: live, dog: dog, limits: h.Limits,
-		theirs: r.Trailer, ours: headers.RequestTrailer(r.Trailer),
+		theirs: r.Trailer, ours: headers.RequestTrailer(r.Trailer, r.Header),
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // targetOf is the request target that goes upstream: the client's own, byte for
 // byte. Of an absolute-form target only path and query count, so that nobody
-// can steer the proxy elsewhere (RFC 9112 3.2.2). It is empty for a
+// can steer the proxy elsewhere (RFC 9112 3.2.2, 3.2.4). It is empty for a
 // request line that cannot be forwarded: what stands there may be anything, a
 // password included, and is told to nobody.
 func targetOf(r *edge.Request) string {
@@ -19,24 +19,38 @@ func targetOf(r *edge.Request) string {
 		return ""
 	case strings.HasPrefix(t, "/"), t == "*" && r.Method == http.MethodOptions:
 	default:
-		_, rest, ok := strings.Cut(t, "://")
-		if !ok {
-			return ""
-		}
-		i := strings.IndexAny(rest, "/?")
+		behind, ok := behindHost(t)
 		switch {
-		case i < 0:
-			t = "/"
-		case rest[i] == '?':
-			t = "/" + rest[i:]
+		case !ok:
+			return ""
+		case behind == "" && r.Method == http.MethodOptions:
+			t = "*"
+		case strings.HasPrefix(behind, "/"):
+			t = behind
 		default:
-			t = rest[i:]
+			t = "/" + behind
 		}
 	}
 	if !fitsALine(t) || !fitsALine(r.Method) {
 		return ""
 	}
 	return t
+}
+
+// behindHost is what follows the host of a target in absolute form. There must
+// be one, behind a scheme that is HTTP's (RFC 9110 4.2).
+func behindHost(t string) (rest string, ok bool) {
+	scheme, rest, ok := strings.Cut(t, "://")
+	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+		return "", false
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	host := rest[strings.LastIndexByte(rest[:end], '@')+1 : end]
+	rest = rest[end:]
+	return rest, host != "" && host[0] != ':' && !strings.HasPrefix(rest, "#")
 }
 
 // fitsALine refuses what would break an HTTP/1.1 request line; HTTP/2 carries
