@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -35,6 +36,21 @@ var (
 	// ErrStalled: a deadline of ours passed while the client did not move.
 	ErrStalled = errors.New("the client stopped moving")
 )
+
+// writeFailure maps what a write ended with, and tells leave of a client that
+// has left.
+func writeFailure(err error, aborted bool, leave context.CancelCauseFunc) error {
+	switch {
+	case aborted:
+		return ErrClosed
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrStalled
+	}
+	leave(ErrGone)
+	return ErrGone
+}
 
 // Request is a request's head as it arrived.
 type Request struct {

@@ -15,17 +15,7 @@ import (
 var engines = []struct {
 	name string
 	make func(Handler, Options) *Server
-}{{"own", New}, {"nethttp", newOverHTTP}}
-
-// newOverHTTP is New with all protocols by net/http's server, which is lenient
-// where RFC 9112 is not.
-func newOverHTTP(h Handler, o Options) *Server {
-	s := newServer("proxy", o)
-	server := http2Server(overHTTP{h}, o, narrowWindow)
-	server.Protocols.SetHTTP1(true)
-	s.engine = server
-	return s
-}
+}{{"own", New}, {"nethttp", newNetHTTP}}
 
 // onEach runs a test on both engines.
 func onEach(t *testing.T, run func(t *testing.T, open func(handlerFunc) *doorway)) {

@@ -38,6 +38,12 @@ func (a *answer) declare(length int64) {
 	a.declared, a.chunked, a.left = declaresLength(a.head.Status, length), false, length
 }
 
+// isInterim tells the answers that precede the final one. 101 is none: it ends
+// HTTP (RFC 9110 15.2).
+func isInterim(status int) bool {
+	return status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols
+}
+
 // hasContent tells the answers that can carry content (RFC 9110 6.4.1).
 func hasContent(method string, status int) bool {
 	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified

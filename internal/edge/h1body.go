@@ -15,19 +15,13 @@ type h1body struct {
 	chunks *chunked
 
 	reader sync.Mutex // held by a Read
-	mu     sync.Mutex
-	done   error // what every further Read says
-	busy   bool  // a Read is under way
+	reading
 }
 
 func (b *h1body) Read(p []byte) (int, error) {
 	b.reader.Lock()
 	defer b.reader.Unlock()
-	b.mu.Lock()
-	done := b.done
-	b.busy = done == nil
-	b.mu.Unlock()
-	if done != nil {
+	if done := b.begin(); done != nil {
 		return 0, done
 	}
 	err := b.x.invite()
@@ -35,13 +29,7 @@ func (b *h1body) Read(p []byte) (int, error) {
 	if err == nil {
 		n, err = b.read(p)
 	}
-	b.mu.Lock()
-	b.busy = false
-	if b.done == nil {
-		b.done = b.sort(err)
-	}
-	done = b.done
-	b.mu.Unlock()
+	done := b.end(b.sort(err))
 	switch done {
 	case io.EOF:
 		b.x.listen()
@@ -81,23 +69,8 @@ func (b *h1body) sort(err error) error {
 }
 
 func (b *h1body) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.done != nil {
-		return nil
-	}
-	b.done = ErrClosed
-	if b.busy {
-		_ = b.x.c.SetReadDeadline(past)
-	}
+	b.close(b.x.c)
 	return nil
-}
-
-// ended reports whether the content was read to its end.
-func (b *h1body) ended() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.done == io.EOF
 }
 
 // leave ends reading for good, and waits until nobody reads.

@@ -2,10 +2,8 @@ package edge
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 )
@@ -89,7 +87,7 @@ const interimTimeout = time.Second
 func (x *h1exchange) Interim(status int, h http.Header) error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
-	if x.req.Proto == HTTP10 || x.answer.begun || status < 100 || status > 199 || status == http.StatusSwitchingProtocols {
+	if x.req.Proto == HTTP10 || x.answer.begun || !isInterim(status) {
 		return nil
 	}
 	if status == http.StatusContinue {
@@ -236,14 +234,7 @@ func (x *h1exchange) sort(err error) error {
 	x.mu.Lock()
 	aborted := x.aborted
 	x.mu.Unlock()
-	switch {
-	case aborted:
-		return ErrClosed
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return ErrStalled
-	}
-	x.leave(ErrGone)
-	return ErrGone
+	return writeFailure(err, aborted, x.leave)
 }
 
 func (x *h1exchange) SetWriteDeadline(t time.Time) error {

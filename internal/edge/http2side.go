@@ -18,8 +18,8 @@ type http2Side struct {
 
 func newHTTP2Side(h Handler, o Options) *http2Side {
 	return &http2Side{
-		wide:   newHTTP2Port(http2Server(overHTTP{h}, o, wideWindow)),
-		narrow: newHTTP2Port(http2Server(overHTTP{h}, o, narrowWindow)),
+		wide:   newHTTP2Port(http2Server(overHTTP2{h}, o, wideWindow)),
+		narrow: newHTTP2Port(http2Server(overHTTP2{h}, o, narrowWindow)),
 	}
 }
 

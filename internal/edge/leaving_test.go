@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -245,4 +246,40 @@ func TestClosingTheDoor(t *testing.T) {
 			t.Errorf("Shutdown: %v", err)
 		}
 	})
+}
+
+// A client that leaves in the middle of its upload over HTTP/2 has left: its
+// content is not called malformed.
+func TestAnUploadOverHTTP2ThatBreaksOff(t *testing.T) {
+	read, said := make(chan struct{}), make(chan error)
+	d := openDoor(t, New(handlerFunc(func(c Client) {
+		_, _ = c.Request().Body.Read(make([]byte, 1))
+		read <- struct{}{}
+		_, err := io.Copy(io.Discard, c.Request().Body)
+		said <- err
+	}), Options{}))
+	for range 50 {
+		conns := make(chan net.Conn, 1)
+		var p http.Protocols
+		p.SetUnencryptedHTTP2(true)
+		tr := &http.Transport{Protocols: &p, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			conns <- c
+			return c, err
+		}}
+		pr, pw := io.Pipe()
+		go func() {
+			if res, err := (&http.Client{Transport: tr}).Post("http://"+d.addr+"/", "", pr); err == nil {
+				res.Body.Close()
+			}
+		}()
+		_, _ = pw.Write([]byte("{"))
+		<-read
+		_ = (<-conns).Close()
+		if err := <-said; err != ErrGone {
+			t.Fatalf("the read says %v", err)
+		}
+		_ = pw.Close()
+		tr.CloseIdleConnections()
+	}
 }

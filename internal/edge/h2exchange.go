@@ -1,0 +1,212 @@
+package edge
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// overHTTP2 serves a Handler by net/http's server, whose connections speak
+// HTTP/2.
+type overHTTP2 struct{ h Handler }
+
+func (o overHTTP2) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := newH2Exchange(w, r)
+	defer x.release()
+	o.h.ServeExchange(x)
+	x.end()
+}
+
+// h2exchange is one stream of net/http's server: a [Client].
+type h2exchange struct {
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	r    *http.Request
+	conn *Conn
+	req  Request
+	body *h2body // nil without content
+
+	ctx    context.Context
+	leave  context.CancelCauseFunc
+	unhook func() bool
+
+	head     Head
+	begun    bool  // the head went out
+	left     int64 // of the declared length
+	finished bool
+
+	// mu guards what SetWriteDeadline and Abort share with a write.
+	mu       sync.Mutex
+	deadline time.Time
+	writing  bool
+	aborted  bool
+}
+
+func newH2Exchange(w http.ResponseWriter, r *http.Request) *h2exchange {
+	x := &h2exchange{w: w, rc: http.NewResponseController(w), r: r, conn: connOf(r.Context()), req: Request{
+		Method: r.Method, Target: r.RequestURI, Proto: HTTP2, Host: r.Host, Header: r.Header,
+		ContentLength: r.ContentLength, Trailer: r.Trailer,
+	}}
+	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
+		x.body = &h2body{x: x}
+		x.req.Body = x.body
+	}
+	x.ctx, x.leave = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	x.unhook = context.AfterFunc(r.Context(), func() { x.leave(ErrGone) })
+	return x
+}
+
+func (x *h2exchange) Request() *Request        { return &x.req }
+func (x *h2exchange) Peer() string             { return x.r.RemoteAddr }
+func (x *h2exchange) Context() context.Context { return x.ctx }
+func (x *h2exchange) HungUp() bool             { return x.ctx.Err() != nil || x.conn.hungUp() }
+
+func (x *h2exchange) Interim(status int, h http.Header) error {
+	if x.begun || !isInterim(status) {
+		return nil
+	}
+	own := x.w.Header()
+	for name, values := range h {
+		own[name] = values
+	}
+	err := x.guarded(time.Now().Add(interimTimeout), func() error {
+		x.w.WriteHeader(status)
+		return nil
+	})
+	clear(own)
+	return err
+}
+
+func (x *h2exchange) Respond(h Head) { x.head, x.left = h, h.ContentLength }
+
+// begin hands the head to the server.
+func (x *h2exchange) begin() {
+	if x.begun {
+		return
+	}
+	x.begun = true
+	own := x.w.Header()
+	for name, values := range x.head.Header {
+		own[name] = values
+	}
+	// Present without a value: the server then adds none of its own.
+	for _, name := range []string{"Date", "Content-Type"} {
+		if _, ok := own[name]; !ok {
+			own[name] = nil
+		}
+	}
+	delete(own, "Content-Length")
+	if declaresLength(x.head.Status, x.head.ContentLength) {
+		own["Content-Length"] = []string{strconv.FormatInt(x.head.ContentLength, 10)}
+	}
+	for name := range x.head.Trailer {
+		own.Add("Trailer", name)
+	}
+	x.w.WriteHeader(x.head.Status)
+}
+
+func (x *h2exchange) Write(p []byte) (int, error) {
+	var n int
+	err := x.guarded(time.Time{}, func() (err error) {
+		x.begin()
+		if !hasContent(x.req.Method, x.head.Status) {
+			n = len(p)
+			return x.rc.Flush()
+		}
+		if n, err = x.w.Write(p); err == nil {
+			err = x.rc.Flush()
+		}
+		return err
+	})
+	x.left -= int64(n)
+	return n, err
+}
+
+func (x *h2exchange) Flush() error {
+	return x.guarded(time.Time{}, func() error { x.begin(); return x.rc.Flush() })
+}
+
+func (x *h2exchange) Finish(trailer http.Header) error {
+	if x.head.ContentLength >= 0 && x.left != 0 && hasContent(x.req.Method, x.head.Status) {
+		x.Abort()
+		return errShort
+	}
+	err := x.guarded(time.Time{}, func() error {
+		x.begin()
+		own := x.w.Header()
+		for name, values := range trailer {
+			if _, announced := x.head.Trailer[name]; !announced {
+				name = http.TrailerPrefix + name
+			}
+			own[name] = values
+		}
+		if x.head.ContentLength < 0 {
+			return nil // the server ends it when the handler returns
+		}
+		return x.rc.Flush()
+	})
+	x.finished = err == nil
+	return err
+}
+
+// guarded runs one write under the deadline, or under the given one.
+func (x *h2exchange) guarded(deadline time.Time, write func() error) error {
+	x.mu.Lock()
+	if x.aborted {
+		x.mu.Unlock()
+		return ErrClosed
+	}
+	x.writing = true
+	if deadline.IsZero() {
+		deadline = x.deadline
+	}
+	// An HTTP/2 stream dies at its deadline whether somebody writes or not.
+	timed := !deadline.IsZero()
+	if timed {
+		_ = x.rc.SetWriteDeadline(deadline)
+	}
+	x.mu.Unlock()
+	err := write()
+	x.mu.Lock()
+	x.writing = false
+	if timed && !x.aborted {
+		_ = x.rc.SetWriteDeadline(time.Time{})
+	}
+	aborted := x.aborted
+	x.mu.Unlock()
+	return writeFailure(err, aborted, x.leave)
+}
+
+func (x *h2exchange) SetWriteDeadline(t time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.deadline = t
+	if x.writing && !x.aborted {
+		return x.rc.SetWriteDeadline(t)
+	}
+	return nil
+}
+
+func (x *h2exchange) Abort() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.writing && !x.aborted {
+		_ = x.rc.SetWriteDeadline(past)
+	}
+	x.aborted = true
+}
+
+// end follows the handler: the answer is whole, or its stream is reset.
+func (x *h2exchange) end() {
+	if !x.finished {
+		x.Abort()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (x *h2exchange) release() {
+	x.unhook()
+	x.leave(context.Canceled)
+}
