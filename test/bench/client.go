@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -113,21 +115,33 @@ func (c *client) exchange(request []byte) error {
 	return err
 }
 
-// openStream sends a request and reads as far as the first event of its
-// answer.
+// stream sends a request and reads as far as the first event of its answer.
+func (c *client) stream(request []byte) error {
+	if _, err := c.send(request); err != nil {
+		return fmt.Errorf("open stream: %w", err)
+	}
+	if err := c.readUntil("message_start"); err != nil {
+		return fmt.Errorf("open stream: %w", err)
+	}
+	return c.conn.SetDeadline(time.Time{})
+}
+
+// openStream is stream on a connection of its own.
 func openStream(addr, query string) (*client, error) {
+	return dialed(addr, func(c *client) error { return c.stream(request(query)) })
+}
+
+// dialed connects and does one thing on the connection.
+func dialed(addr string, do func(*client) error) (*client, error) {
 	c, err := dial(addr)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = c.send(request(query)); err == nil {
-		err = c.readUntil("message_start")
-	}
-	if err != nil {
+	if err := do(c); err != nil {
 		c.close()
-		return nil, fmt.Errorf("open stream: %w", err)
+		return nil, err
 	}
-	return c, c.conn.SetDeadline(time.Time{})
+	return c, nil
 }
 
 func (c *client) readUntil(text string) error {
@@ -144,35 +158,30 @@ func (c *client) readUntil(text string) error {
 
 // openStreams opens n streams, 64 at a time.
 func openStreams(addr, query string, n int) ([]*client, error) {
+	req := request(query)
+	return openMany(addr, n, func(c *client) error { return c.stream(req) })
+}
+
+// openMany opens n connections, 64 at a time, and does one thing on each.
+func openMany(addr string, n int, do func(*client) error) ([]*client, error) {
 	var (
-		mu      sync.Mutex
-		open    []*client
-		errs    []error
+		next    atomic.Int64
 		workers sync.WaitGroup
-		todo    = make(chan struct{}, n)
+		open    = make([]*client, n)
+		errs    = make([]error, n)
 	)
-	for range n {
-		todo <- struct{}{}
-	}
-	close(todo)
 	for range 64 {
 		workers.Go(func() {
-			for range todo {
-				c, err := openStream(addr, query)
-				mu.Lock()
-				if err != nil {
-					errs = append(errs, err)
-				} else {
-					open = append(open, c)
-				}
-				mu.Unlock()
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				open[i], errs[i] = dialed(addr, do)
 			}
 		})
 	}
 	workers.Wait()
-	if len(errs) > 0 {
-		closeAll(open)
-		return nil, fmt.Errorf("open %d streams: %d failed, first: %w", n, len(errs), errs[0])
+	failed := slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(failed) > 0 {
+		closeAll(slices.DeleteFunc(open, func(c *client) bool { return c == nil }))
+		return nil, fmt.Errorf("open %d connections: %d failed, first: %w", n, len(failed), failed[0])
 	}
 	return open, nil
 }

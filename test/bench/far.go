@@ -132,7 +132,7 @@ func (b *bench) measureFar(able []peer, up *upstream) error {
 }
 
 func (b *bench) measureFarPeer(p peer, away *upstream, trip time.Duration) error {
-	proc, err := p.launch(b.dir, away)
+	proc, err := b.launch(p, away)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (b *bench) measureFarPeer(p peer, away *upstream, trip time.Duration) error
 			if err := step.take(); err != nil {
 				return fmt.Errorf("%s: %w", step.what, err)
 			}
-			b.results.add(far(step.what, trip), away.protocol, p.name, microseconds(time.Since(start))/1000)
+			b.results.add(far(step.what, trip), away.protocol, p.name, milliseconds(time.Since(start)))
 		}
 	}
 	return nil
@@ -193,9 +193,6 @@ func crowd(addr string) error {
 	all.Wait()
 	return errors.Join(errs...)
 }
-
-// downHead is the head of a large answer over HTTP/1.1.
-var downHead = "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n" + apiHeader + "Content-Length: " + strconv.Itoa(farSize) + "\r\n\r\n"
 
 var farBlock = make([]byte, 64<<10)
 

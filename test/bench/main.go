@@ -1,10 +1,12 @@
 // Command bench measures the service beside the proxies it is compared with,
 // and prints a Markdown table:
 //
-//	go run ./bench            # in test/; under four minutes
-//	go run ./bench -quick     # under one
+//	go run ./bench            # in test/; under six minutes
+//	go run ./bench -quick     # under two
+//	go run ./bench -runs 3    # three whole runs: the range of every ratio too
+//	go run ./bench -logs      # the peers write access logs too
 //	go run ./bench -caddy     # builds Caddy first, if there is none
-//	go run ./bench -far       # only an API that is 20 and 100 ms away
+//	go run ./bench -far       # an API that is 20 and 100 ms away, instead
 //	go run ./bench -only ours,beside -beside /path/to/another/build
 //
 // It needs Linux, two cores and taskset. Every proxy runs pinned to core 0;
@@ -13,7 +15,8 @@
 // slow spell of the machine meets all of them. A figure is the median of its
 // rounds. CPU time is that of the proxy's processes alone, in nanoseconds from
 // the kernel's scheduler, and is the figure to trust. The service runs with
-// metrics and its access log on, the others without.
+// metrics and its access log on, the others without unless -logs is given; the
+// bare ReverseProxy has no log.
 package main
 
 import (
@@ -36,6 +39,8 @@ type options struct {
 	quick     bool
 	caddy     bool
 	rounds    int
+	runs      int
+	logs      bool
 	only      string
 	protocols string
 	far       bool
@@ -55,9 +60,11 @@ func run(args []string) error {
 	flags.BoolVar(&o.quick, "quick", false, "less work: figures good for a glance")
 	flags.BoolVar(&o.caddy, "caddy", false, "build Caddy if there is none (minutes, once)")
 	flags.IntVar(&o.rounds, "rounds", 0, "how often each proxy takes its turn (default 3, with -quick 2)")
+	flags.IntVar(&o.runs, "runs", 1, "how many whole runs; with more than one the range of each ratio is printed")
+	flags.BoolVar(&o.logs, "logs", false, "have the peers write access logs too, as ours always does")
 	flags.StringVar(&o.only, "only", "", "comma-separated `names` of the proxies to measure")
 	flags.StringVar(&o.protocols, "upstreams", "plain,tls2", "comma-separated upstream `protocols`: plain, tls1 (HTTP/1.1), tls2 (HTTP/2)")
-	flags.BoolVar(&o.far, "far", false, "only the rows of an API 20 and 100 ms away")
+	flags.BoolVar(&o.far, "far", false, "the rows of an API 20 and 100 ms away, and no others")
 	flags.StringVar(&o.beside, "beside", "", "measure another build of ours too, the `binary` at this path")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -65,12 +72,15 @@ func run(args []string) error {
 	if err := pin(); err != nil {
 		return err
 	}
+	if err := liftFiles(); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "anthropic-oauth-proxy-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{options: o, dir: dir, scale: normal, results: results{}}
+	b := &bench{options: o, dir: dir, scale: normal}
 	if o.quick {
 		b.scale = quick
 	}
@@ -80,12 +90,39 @@ func run(args []string) error {
 	if err := b.prepare(); err != nil {
 		return err
 	}
-	for _, name := range strings.Split(o.protocols, ",") {
+	for i := range b.runs {
+		if err := b.once(); err != nil {
+			return err
+		}
+		progress("run %d of %d done", i+1, b.runs)
+	}
+	b.print(os.Stdout)
+	return nil
+}
+
+// once is one whole run.
+func (b *bench) once() error {
+	b.results = results{}
+	for _, name := range strings.Split(b.protocols, ",") {
 		if err := b.measure(sim.Protocol(name)); err != nil {
 			return fmt.Errorf("upstream %s: %w", name, err)
 		}
 	}
-	b.print(os.Stdout)
+	b.done = append(b.done, b.results)
+	return nil
+}
+
+// liftFiles lets this process, and through it every peer, have as many files
+// open as the machine allows.
+func liftFiles() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("read the limit of open files: %w", err)
+	}
+	limit.Cur = limit.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("lift the limit of open files: %w", err)
+	}
 	return nil
 }
 
@@ -113,7 +150,7 @@ func pin() error {
 	return syscall.Exec(taskset, argv, append(os.Environ(), pinnedVariable+"=1"))
 }
 
-// A bench is one run over all proxies.
+// A bench is all runs over all proxies.
 type bench struct {
 	options
 	dir     string
@@ -122,7 +159,8 @@ type bench struct {
 	caFile  string
 	peers   []peer
 	direct  *upstream // plain: what latency is compared with
-	results results
+	results results   // of the run that goes on
+	done    []results // of the runs before it
 }
 
 func (b *bench) prepare() error {
@@ -146,102 +184,6 @@ func (b *bench) prepare() error {
 	}
 	b.direct, err = startUpstream(sim.Plain, nil, "")
 	return err
-}
-
-// measure runs every round against one kind of upstream.
-func (b *bench) measure(protocol sim.Protocol) error {
-	up, err := startUpstream(protocol, b.ca, b.caFile)
-	if err != nil {
-		return err
-	}
-	able := slices.DeleteFunc(slices.Clone(b.peers), func(p peer) bool { return protocol == sim.TLS2 && !p.http2 })
-	if !b.far {
-		if err := b.measureMemories(able, up); err != nil {
-			return err
-		}
-	}
-	if err := b.measureFar(able, up); err != nil {
-		return err
-	}
-	if b.far {
-		return nil
-	}
-	var procs []*running
-	defer func() {
-		for _, r := range procs {
-			r.stop()
-		}
-	}()
-	for _, p := range able {
-		r, err := p.launch(b.dir, up)
-		if err != nil {
-			return err
-		}
-		procs = append(procs, r)
-		if err := load(r.addr, b.scale.requests/4, request("")); err != nil {
-			return fmt.Errorf("warm %s up: %w", p.name, err)
-		}
-	}
-	for round := range b.rounds {
-		for i := range procs {
-			r := procs[(i+round)%len(procs)]
-			if err := b.turn(r, up, round); err != nil {
-				return fmt.Errorf("%s: %w", r.peer, err)
-			}
-		}
-		progress("%s: round %d of %d done", protocol, round+1, b.rounds)
-	}
-	return nil
-}
-
-// turn takes every figure of one running proxy once.
-func (b *bench) turn(r *running, up *upstream, round int) error {
-	direct, err := measureLatency(b.scale, b.direct.addr)
-	if err != nil {
-		return err
-	}
-	for _, step := range []struct {
-		metric metric
-		take   func() (float64, error)
-	}{
-		{cpuPerRequest, func() (float64, error) { return measureRequests(b.scale, r) }},
-		{addedLatency, func() (float64, error) {
-			through, err := measureLatency(b.scale, r.addr)
-			return through - direct, err
-		}},
-		{cpuPerChunk, func() (float64, error) { return measureChunks(b.scale, r, up) }},
-		{cpuPerMiB, func() (float64, error) { return measureUploads(b.scale, r) }},
-		{cancelTime, func() (float64, error) { return measureCancel(b.scale, r, up, round) }},
-	} {
-		value, err := step.take()
-		if err != nil {
-			return fmt.Errorf("%s: %w", step.metric, err)
-		}
-		b.results.add(step.metric, up.protocol, r.peer, value)
-	}
-	return nil
-}
-
-// measureMemories takes a fresh process for each figure: memory that earlier
-// work left behind would hide what the streams need.
-func (b *bench) measureMemories(able []peer, up *upstream) error {
-	for _, p := range able {
-		r, err := p.launch(b.dir, up)
-		if err != nil {
-			return err
-		}
-		first, all, err := measureMemory(b.scale, r)
-		r.stop()
-		if err != nil {
-			return fmt.Errorf("memory of %s: %w", p.name, err)
-		}
-		b.results.add(memory1000, up.protocol, p.name, first)
-		if all > 0 {
-			b.results.add(memory5000, up.protocol, p.name, all)
-		}
-		progress("%s: memory of %s done", up.protocol, p.name)
-	}
-	return nil
 }
 
 var began = time.Now()

@@ -10,40 +10,6 @@ import (
 	"time"
 )
 
-// A metric is a row of the table.
-type metric string
-
-// The metrics, in the order in which they are printed.
-const (
-	cpuPerRequest metric = "CPU per request, 32 at once, us"
-	addedLatency  metric = "added latency, one at a time, median us"
-	cpuPerChunk   metric = "CPU per SSE chunk, 400 streams, us"
-	cpuPerMiB     metric = "CPU per MiB uploaded, us"
-	cancelTime    metric = "client leaves -> upstream cancelled, ms"
-	memory1000    metric = "memory per waiting stream, 1,000 of them, KiB"
-	memory5000    metric = "memory per waiting stream, 5,000 of them, KiB"
-)
-
-var metrics = append([]metric{cpuPerRequest, addedLatency, cpuPerChunk, cpuPerMiB, cancelTime, memory1000, memory5000}, farMetrics()...)
-
-// A scale says how much work one measurement does.
-type scale struct {
-	rounds    int
-	requests  int // in a CPU measurement; a multiple of connections
-	single    int // in a latency measurement
-	streams   int
-	window    time.Duration // of the streaming measurement
-	cancels   int
-	uploads   int // of 10 MiB
-	waitFirst int
-	waitAll   int // 0 leaves it out
-}
-
-var (
-	normal = scale{rounds: 3, requests: 6400, single: 500, streams: 400, window: 2 * time.Second, cancels: 20, uploads: 6, waitFirst: 1000, waitAll: 5000}
-	quick  = scale{rounds: 2, requests: 1920, single: 200, streams: 400, window: time.Second, cancels: 5, uploads: 2, waitFirst: 1000}
-)
-
 const connections = 32
 
 // measureRequests returns the CPU time of the proxy per request, in us.
@@ -158,16 +124,63 @@ func measureUploads(s scale, r *running) (float64, error) {
 	return microseconds(after.cpu-before.cpu) / float64(mib*s.uploads), err
 }
 
+// bursts is how many a measurement takes; each has a pause after it, in which
+// the streams of the last one end.
+const (
+	bursts     = 3
+	burstPause = 200 * time.Millisecond
+)
+
+// measureBurst returns the median time from a request to the first byte of its
+// answer's content when many are sent at once on open connections, in ms.
+func measureBurst(s scale, r *running) (float64, error) {
+	var all []float64
+	for range bursts {
+		times, err := burst(r.addr, s.streams)
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, times...)
+		time.Sleep(burstPause)
+	}
+	return median(all), nil
+}
+
+func burst(addr string, n int) ([]float64, error) {
+	clients, err := openMany(addr, n, func(*client) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(clients)
+	var (
+		req     = request("&mode=wait")
+		times   = make([]float64, n)
+		errs    = make([]error, n)
+		workers sync.WaitGroup
+		start   = make(chan struct{})
+	)
+	for i, c := range clients {
+		workers.Go(func() {
+			<-start
+			began := time.Now()
+			errs[i] = c.stream(req)
+			times[i] = milliseconds(time.Since(began))
+		})
+	}
+	close(start)
+	workers.Wait()
+	return times, errors.Join(errs...)
+}
+
 // cancelLimit is how long a cancel may take before it counts as this long.
 const cancelLimit = 8 * time.Second
 
 // measureCancel returns the median time from a client's leaving to its being
 // seen by the upstream, in ms.
-func measureCancel(s scale, r *running, up *upstream, round int) (float64, error) {
+func measureCancel(s scale, r *running, up *upstream) (float64, error) {
 	times := make([]float64, s.cancels)
 	for i := range times {
-		id := fmt.Sprintf("%s-%d-%d", r.peer, round, i)
-		left := up.left(id)
+		id, left := up.left()
 		c, err := openStream(r.addr, "&mode=wait&id="+id)
 		if err != nil {
 			return 0, err
@@ -176,44 +189,16 @@ func measureCancel(s scale, r *running, up *upstream, round int) (float64, error
 		c.close()
 		select {
 		case at := <-left:
-			times[i] = microseconds(at.Sub(start)) / 1000
+			times[i] = milliseconds(at.Sub(start))
 		case <-time.After(cancelLimit):
-			return microseconds(cancelLimit) / 1000, nil
+			return milliseconds(cancelLimit), nil
 		}
 	}
 	return median(times), nil
 }
 
-// measureMemory returns how much a fresh proxy grew per waiting stream, in
-// KiB, at two counts of streams.
-func measureMemory(s scale, r *running) (first, all float64, err error) {
-	if err := load(r.addr, 4*connections, request("")); err != nil {
-		return 0, 0, err
-	}
-	base, err := readUsage(r.pid)
-	if err != nil {
-		return 0, 0, err
-	}
-	var streams []*client
-	defer func() { closeAll(streams) }()
-	grow := func(to int) (float64, error) {
-		more, err := openStreams(r.addr, "&mode=wait", to-len(streams))
-		if err != nil {
-			return 0, err
-		}
-		streams = append(streams, more...)
-		time.Sleep(500 * time.Millisecond) // what the openings left undone gets done
-		now, err := readUsage(r.pid)
-		return float64(now.rss-base.rss) / 1024 / float64(to), err
-	}
-	if first, err = grow(s.waitFirst); err != nil || s.waitAll == 0 {
-		return first, 0, err
-	}
-	all, err = grow(s.waitAll)
-	return first, all, err
-}
-
-func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
+func milliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))

@@ -19,25 +19,6 @@ import (
 	"anthropic-oauth-proxy/test/sim"
 )
 
-// chunksPerSecond is the pace of one measured stream.
-const chunksPerSecond = 20
-
-// The answers, made once: the upstream must cost as little as it can, because
-// it shares a core with the load.
-var (
-	jsonBody  = `{"id":"msg_bench","type":"message","role":"assistant","content":[{"type":"text","text":"` + strings.Repeat("word ", 160) + `"}]}`
-	jsonHead  = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + apiHeader + "Content-Length: " + strconv.Itoa(len(jsonBody)) + "\r\n\r\n"
-	sseHead   = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n" + apiHeader + "Transfer-Encoding: chunked\r\n\r\n"
-	sseFirst  = sim.Events(1)[0]
-	sseDelta  = sim.Events(1)[3]
-	apiHeader = "Request-Id: req_bench\r\nAnthropic-Organization-Id: 11111111-2222-3333-4444-555555555555\r\n" +
-		"Anthropic-Ratelimit-Requests-Limit: 4000\r\nAnthropic-Ratelimit-Requests-Remaining: 3999\r\n" +
-		"Anthropic-Ratelimit-Requests-Reset: 2026-01-01T00:00:00Z\r\nAnthropic-Ratelimit-Tokens-Limit: 400000\r\n" +
-		"Anthropic-Ratelimit-Tokens-Remaining: 399000\r\nAnthropic-Ratelimit-Tokens-Reset: 2026-01-01T00:00:00Z\r\n"
-)
-
-func chunked(s string) []byte { return fmt.Appendf(nil, "%x\r\n%s\r\n", len(s), s) }
-
 // An upstream is the API side of a measurement. What a request gets is in its
 // query: nothing (JSON), mode=down (8 MiB), mode=stream (paced deltas until the client leaves) or
 // mode=wait (one event, then silence). With id=N the moment at which the
@@ -49,6 +30,7 @@ type upstream struct {
 	chunks   atomic.Int64 // deltas written so far
 
 	mu      sync.Mutex
+	ids     int
 	waiters map[string]chan time.Time
 }
 
@@ -89,13 +71,16 @@ func (u *upstream) url() string {
 	return "https://" + u.addr
 }
 
-// left returns where the leaving of the client with that id is reported.
-func (u *upstream) left(id string) <-chan time.Time {
+// left makes an id and returns where the leaving of the client that sends it is
+// reported.
+func (u *upstream) left() (id string, at <-chan time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.ids++
+	id = strconv.Itoa(u.ids)
 	c := make(chan time.Time, 1)
 	u.waiters[id] = c
-	return c
+	return id, c
 }
 
 func (u *upstream) report(target string) {
@@ -188,9 +173,8 @@ func (u *upstream) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		return
 	}
-	for line := range strings.Lines(apiHeader) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		w.Header().Set(name, value)
+	for _, f := range apiFields {
+		w.Header()[f[0]] = []string{f[1]}
 	}
 	mode := r.URL.Query().Get("mode")
 	if mode == "" {
