@@ -143,9 +143,11 @@ func (x *exchange) sendInline(head []byte) (int, error) {
 }
 
 var (
-	errNoAnswer = errors.New("upstream closed the connection before it answered")
-	errSwitched = errors.New("upstream switched protocols unasked")
-	errNoStatus = errors.New("upstream answered with a status that is none")
+	errNoAnswer  = errors.New("upstream closed the connection before it answered")
+	errSwitched  = errors.New("upstream switched protocols unasked")
+	errNoStatus  = errors.New("upstream answered with a status that is none")
+	errBadField  = errors.New("upstream answered with a field whose name is none")
+	errOldCoding = errors.New("upstream answered by HTTP/1.0 with a transfer coding")
 )
 
 // answer reads heads until the final one.
@@ -160,18 +162,19 @@ func (x *exchange) answer() (*Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.head.truthful(res.Header)
+		if err := c.head.truthful(res); err != nil {
+			return nil, err
+		}
 		switch {
 		case res.StatusCode < 100:
 			return nil, errNoStatus
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errSwitched
-		case res.StatusCode == http.StatusContinue:
-			x.out.goOn()
 		case res.StatusCode < 200:
-			if x.req.Interim != nil {
-				x.req.Interim(res.StatusCode, res.Header)
+			if res.StatusCode == http.StatusContinue {
+				x.out.goOn()
 			}
+			x.req.interim(res.StatusCode, res.Header)
 		default:
 			c.head.end()
 			if res.StatusCode < 300 {
@@ -236,6 +239,9 @@ func (b *h1Body) Read(p []byte) (int, error) {
 		return 0, b.done
 	}
 	n, err := b.res.Body.Read(p)
+	if err == io.EOF && !wellNamed(b.res.Trailer) {
+		err = errBadField
+	}
 	if err != nil {
 		b.finish(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // h1Sink frames content for an HTTP/1.1 connection.
@@ -96,25 +98,30 @@ func appendFields(b []byte, h http.Header) []byte {
 
 // headReader stands between the connection and net/http's parser while heads
 // are read. It bounds them, and sees what the parser would hide: beside
-// `Pragma: no-cache` it puts a Cache-Control that the API never sent.
+// `Pragma: no-cache` it puts a Cache-Control that the API never sent, and of
+// HTTP/1.0 it takes a Transfer-Encoding away.
 type headReader struct {
 	from io.Reader
 	left int64
 	line []byte // the beginning of the line that is being read
 	full int    // the line's length
-	seen bool   // the head being read has a Cache-Control
-	done []bool // the same, of the heads that were read and not asked about
+	seen lines  // of the head that is being read
+	done []lines
 }
+
+// lines are those of a head that count.
+type lines struct{ cacheControl, coding bool }
 
 const (
 	unlimited    = 1 << 62
 	cacheControl = "cache-control:"
+	coding       = "transfer-encoding:"
 )
 
 // begin is called before each head.
 func (r *headReader) begin() {
 	if r.left = maxHeadBytes; r.line == nil {
-		r.line = make([]byte, 0, len(cacheControl))
+		r.line = make([]byte, 0, max(len(cacheControl), len(coding)))
 	}
 }
 
@@ -123,15 +130,34 @@ func (r *headReader) end() {
 	*r = headReader{from: r.from, left: unlimited}
 }
 
-// truthful takes out of a head what the parser put in.
-func (r *headReader) truthful(h http.Header) {
-	said := true
+// truthful takes out of a head what the parser put in, and refuses what it lets
+// pass: a name that is none, which the next reader may take for another, and a
+// coding of HTTP/1.0 (RFC 9112 5.1, 6.1).
+func (r *headReader) truthful(res *http.Response) error {
+	had := lines{cacheControl: true}
 	if len(r.done) > 0 {
-		said, r.done = r.done[0], r.done[1:]
+		had, r.done = r.done[0], r.done[1:]
 	}
-	if !said {
-		delete(h, "Cache-Control")
+	if !had.cacheControl {
+		delete(res.Header, "Cache-Control")
 	}
+	switch {
+	case !wellNamed(res.Header):
+		return errBadField
+	case had.coding && !res.ProtoAtLeast(1, 1):
+		return errOldCoding
+	}
+	return nil
+}
+
+// wellNamed reports whether every name is a token.
+func wellNamed(h http.Header) bool {
+	for name := range h {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *headReader) Read(p []byte) (int, error) {
@@ -163,11 +189,17 @@ func (r *headReader) watch(p []byte) {
 		}
 		switch {
 		case r.full == 0, r.full == 1 && r.line[0] == '\r':
-			r.done, r.seen = append(r.done, r.seen), false
-		case bytes.EqualFold(r.line, []byte(cacheControl)):
-			r.seen = true
+			r.done, r.seen = append(r.done, r.seen), lines{}
+		case begins(r.line, cacheControl):
+			r.seen.cacheControl = true
+		case begins(r.line, coding):
+			r.seen.coding = true
 		}
 		r.line, r.full = r.line[:0], 0
 		p = p[end+1:]
 	}
+}
+
+func begins(line []byte, name string) bool {
+	return len(line) >= len(name) && bytes.EqualFold(line[:len(name)], []byte(name))
 }

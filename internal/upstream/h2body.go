@@ -14,12 +14,10 @@ func (s *h2Stream) await(ctx context.Context, interim func(int, http.Header)) (*
 		s.interim = nil
 		s.conn.mu.Unlock()
 		for _, i := range early {
-			switch {
-			case i.status == http.StatusContinue:
+			if i.status == http.StatusContinue {
 				s.out.goOn()
-			case interim != nil:
-				interim(i.status, i.header)
 			}
+			interim(i.status, i.header)
 		}
 		switch {
 		case res != nil:

@@ -16,7 +16,7 @@ func (c *h2Conn) roundTrip(ctx context.Context, req *Request) (*Response, error)
 	if err != nil {
 		return nil, err
 	}
-	res, err := s.await(ctx, req.Interim)
+	res, err := s.await(ctx, req.interim)
 	if err != nil {
 		s.leave()
 		return nil, err

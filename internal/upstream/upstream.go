@@ -36,9 +36,16 @@ type Request struct {
 	// Trailer is filled by whoever reads Body to its end; its keys are known
 	// before.
 	Trailer http.Header
-	// Interim, when not nil, is called for each 1xx answer but 100 and 101,
-	// by the goroutine that called RoundTrip.
+	// Interim, when not nil, is called for each 1xx answer but 101, and 100 where
+	// the request expects it: its content is read then. It is called by the
+	// goroutine that called RoundTrip.
 	Interim func(status int, h http.Header)
+}
+
+func (r *Request) interim(status int, h http.Header) {
+	if r.Interim != nil && (status != http.StatusContinue || len(r.Header["Expect"]) == 0) {
+		r.Interim(status, h)
+	}
 }
 
 // atOnce reports whether the content may go out right behind the head, as it
