@@ -37,7 +37,7 @@ type Gate struct {
 
 	mu      sync.Mutex
 	closed  bool
-	known   map[*Ticket]struct{}
+	known   roll
 	running int
 	lines   lines
 	idle    chan struct{}
@@ -55,7 +55,7 @@ const leastQueue = 1024
 func NewGate(limit int, timeout time.Duration) *Gate {
 	return &Gate{
 		limit: limit, queue: max(leastQueue, 4*limit), timeout: timeout,
-		known: make(map[*Ticket]struct{}), lines: newLines(), idle: make(chan struct{}),
+		lines: newLines(), idle: make(chan struct{}),
 	}
 }
 
@@ -65,8 +65,9 @@ type Ticket struct {
 	gate  *Gate
 	since time.Time
 	end   context.CancelCauseFunc
-	runs  bool // guarded by the gate's mu, as is ended
-	ended bool
+	// guarded by the gate's mu
+	neighbours
+	runs, ended bool
 }
 
 // Arrive makes a request known: a drain waits for it, and end ends it at the
@@ -78,7 +79,7 @@ func (g *Gate) Arrive(end context.CancelCauseFunc) (*Ticket, error) {
 		return nil, ErrDraining
 	}
 	t := &Ticket{gate: g, since: time.Now(), end: end}
-	g.known[t] = struct{}{}
+	g.known.enter(t)
 	return t, nil
 }
 
@@ -144,7 +145,7 @@ func (t *Ticket) Leave() {
 	g := t.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.known, t)
+	g.known.strike(t)
 	if t.runs {
 		t.runs = false
 		g.running--
@@ -159,7 +160,7 @@ func (t *Ticket) Leave() {
 // settle closes idle when the gate is closed and nobody is left. The caller
 // holds mu.
 func (g *Gate) settle() {
-	if !g.closed || len(g.known) > 0 {
+	if !g.closed || g.known.length > 0 {
 		return
 	}
 	select {
@@ -195,8 +196,8 @@ func (g *Gate) Idle() <-chan struct{} { return g.idle }
 // that it has ended: one that was ended before does not count again.
 func (g *Gate) End(cause error) (ended int) {
 	g.mu.Lock()
-	tickets := make([]*Ticket, 0, len(g.known))
-	for t := range g.known {
+	tickets := make([]*Ticket, 0, g.known.length)
+	for t := g.known.first; t != nil; t = t.behind {
 		tickets = append(tickets, t)
 		if !t.ended {
 			t.ended = true
@@ -225,9 +226,9 @@ func (l Load) Left() int { return l.Active + l.Waiting + l.Arriving }
 func (g *Gate) Load() Load {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l := Load{Active: g.running, Waiting: g.lines.waiting, Arriving: len(g.known) - g.running - g.lines.waiting}
-	for t := range g.known {
-		l.Oldest = max(l.Oldest, time.Since(t.since))
+	l := Load{Active: g.running, Waiting: g.lines.waiting, Arriving: g.known.length - g.running - g.lines.waiting}
+	if oldest := g.known.first; oldest != nil {
+		l.Oldest = time.Since(oldest.since)
 	}
 	return l
 }
