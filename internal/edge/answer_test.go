@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 func TestAnswersOnTheWire(t *testing.T) {
@@ -16,18 +18,18 @@ func TestAnswersOnTheWire(t *testing.T) {
 			name, method, proto string
 			head                Head
 			content             []string
-			trailer             http.Header
+			trailer             headers.Fields
 			want                string
 		}{
 			{"a length", "GET", "1.1", Head{Status: 200, ContentLength: 3}, []string{"abc"}, nil, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"},
 			{"chunks", "GET", "1.1", Head{Status: 200, ContentLength: -1}, []string{"abc", strings.Repeat("d", 20)}, nil,
 				"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n14\r\n" + strings.Repeat("d", 20) + "\r\n0\r\n\r\n"},
-			{"trailers", "GET", "1.1", Head{Status: 200, ContentLength: -1, Trailer: http.Header{"X-T": nil}}, []string{"a"}, http.Header{"X-T": {"1"}},
+			{"trailers", "GET", "1.1", Head{Status: 200, ContentLength: -1, Trailer: []string{"X-T"}}, []string{"a"}, headers.Fields{{Name: "X-T", Value: "1"}},
 				"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n1\r\na\r\n0\r\nX-T: 1\r\n\r\n"},
 			{"HEAD with a length", "HEAD", "1.1", Head{Status: 200, ContentLength: 3}, nil, nil, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"},
 			{"HEAD without", "HEAD", "1.1", Head{Status: 200, ContentLength: -1}, nil, nil, "HTTP/1.1 200 OK\r\n\r\n"},
 			{"no content", "GET", "1.1", Head{Status: 204, ContentLength: 0}, nil, nil, "HTTP/1.1 204 No Content\r\n\r\n"},
-			{"not modified", "GET", "1.1", Head{Status: 304, ContentLength: -1, Header: http.Header{"Etag": {"x"}}}, nil, nil, "HTTP/1.1 304 Not Modified\r\nEtag: x\r\n\r\n"},
+			{"not modified", "GET", "1.1", Head{Status: 304, ContentLength: -1, Header: headers.Fields{{Name: "Etag", Value: "x"}}}, nil, nil, "HTTP/1.1 304 Not Modified\r\nEtag: x\r\n\r\n"},
 			{"close", "GET", "1.1", Head{Status: 200, ContentLength: 1, Close: true}, []string{"a"}, nil, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"},
 			{"an old client", "GET", "1.0", Head{Status: 200, ContentLength: -1}, []string{"a", "b"}, nil, "HTTP/1.0 200 OK\r\n\r\nab"},
 			{"a long piece", "GET", "1.1", Head{Status: 200, ContentLength: -1}, []string{strings.Repeat("e", 9000)}, nil,
@@ -113,7 +115,7 @@ func TestEachWriteArrives(t *testing.T) {
 func TestInterimAnswers(t *testing.T) {
 	onEach(t, func(t *testing.T, open func(handlerFunc) *doorway) {
 		d := open(func(c Client) {
-			_ = c.Interim(103, http.Header{"Link": {"</a>"}})
+			_ = c.Interim(103, headers.Fields{{Name: "Link", Value: "</a>"}})
 			_ = c.Interim(101, nil) // never
 			_ = c.SetWriteDeadline(time.Now().Add(patience))
 			body, err := io.ReadAll(c.Request().Body)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // realHead has the fields of a Claude Code request.
@@ -16,11 +18,11 @@ const realHead = "POST /v1/messages?beta=true HTTP/1.1\r\nhost: ai\r\naccept: ap
 	"x-stainless-os: Linux\r\nx-stainless-package-version: 0.60.0\r\nx-stainless-retry-count: 0\r\nx-stainless-runtime: node\r\nx-stainless-runtime-version: v22.0.0\r\n" +
 	"x-stainless-timeout: 600\r\naccept-encoding: gzip, deflate, br\r\nconnection: keep-alive\r\ncontent-length: 512\r\n\r\n"
 
-var realAnswer = http.Header{
+var realAnswer = headers.FromHTTP(http.Header{
 	"Content-Type": {"application/json"}, "Date": {"Tue, 25 Nov 2026 20:00:00 GMT"}, "Request-Id": {"req_011CVxxxxxxxxxxxxxxxxxxxx"},
 	"Anthropic-Ratelimit-Unified-Status": {"allowed"}, "Anthropic-Ratelimit-Unified-Reset": {"1764100000"}, "Anthropic-Organization-Id": {"0000"},
 	"Server": {"cloudflare"}, "Cf-Ray": {"000-FRA"}, "Via": {"1.1 google"}, "X-Robots-Tag": {"none"}, "Strict-Transport-Security": {"max-age=31536000"},
-}
+})
 
 // BenchmarkExchange is one request with the head of a real one and its answer,
 // by our own server and by net/http's. The client's share is small: it writes

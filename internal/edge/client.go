@@ -9,9 +9,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"os"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // Protocol is the version of HTTP that a request came by.
@@ -59,13 +60,13 @@ type Request struct {
 	Target string
 	Proto  Protocol
 	Host   string
-	// Header has canonical keys and no Host. It is read-only.
-	Header http.Header
+	// Header has no Host. It is read-only.
+	Header headers.Fields
 	// ContentLength is the length of Body, 0 without one, -1 when unknown.
 	ContentLength int64
-	// Trailer has the announced names; their values are there once Body has
-	// returned io.EOF.
-	Trailer http.Header
+	// Trailer is nil when none is announced, and has no other field than that
+	// was. Its fields are there once Body has returned io.EOF.
+	Trailer *headers.Trailer
 	// Body is nil without content.
 	Body Body
 	// Refusal, when not nil, says that the head breaks the rules of HTTP. The
@@ -85,14 +86,14 @@ type Body interface {
 // Head is the head of an answer.
 type Head struct {
 	Status int
-	// Header has the end-to-end fields with canonical keys. Nothing is added to
-	// them but the framing of the client's own protocol, and a Content-Length
-	// among them does not count.
-	Header http.Header
+	// Header has the end-to-end fields. Nothing is added to them but the framing
+	// of the client's own protocol, and a Content-Length among them does not
+	// count.
+	Header headers.Fields
 	// ContentLength is the length of the content, -1 when unknown.
 	ContentLength int64
 	// Trailer names the fields that may follow the content.
-	Trailer http.Header
+	Trailer []string
 	// Close asks for the connection to be closed after the answer. It does
 	// nothing over HTTP/2, where a connection is shared.
 	Close bool
@@ -113,7 +114,7 @@ type Client interface {
 	// Interim sends a 1xx answer, to who can take one: not to HTTP/1.0, not 101,
 	// and not behind the final head. A client that does not take it within a
 	// second is cut.
-	Interim(status int, h http.Header) error
+	Interim(status int, h headers.Fields) error
 	// Respond sets the head of the answer. It goes out with the first bytes of
 	// the content or by itself with Flush, in one write.
 	Respond(Head)
@@ -125,7 +126,7 @@ type Client interface {
 	// handler returns without it is aborted. What is left of the request's body
 	// is never taken for the next request: its connection closes, slowly, so
 	// that the answer is not lost in a reset.
-	Finish(trailer http.Header) error
+	Finish(trailer headers.Fields) error
 	// SetWriteDeadline bounds every write from now on. Any goroutine may call
 	// it; a time in the past ends a write that waits, with [ErrStalled].
 	SetWriteDeadline(t time.Time) error

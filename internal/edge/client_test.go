@@ -41,7 +41,7 @@ func TestHeadersOfARequest(t *testing.T) {
 		c.send("GET / HTTP/1.1\r\nhost: a.example\r\nX-A: 1 \r\nx-a:2\r\nanthropic-beta: b\r\nX-Empty:\r\nx-sTrange-NAME: \tc d\t\r\n\r\n")
 		r := <-got
 		want := http.Header{"X-A": {"1", "2"}, "Anthropic-Beta": {"b"}, "X-Empty": {""}, "X-Strange-Name": {"c d"}}
-		if r.Host != "a.example" || fmt.Sprint(r.Header) != fmt.Sprint(want) {
+		if r.Host != "a.example" || fmt.Sprint(r.Header.HTTP()) != fmt.Sprint(want) {
 			t.Errorf("host %q, header %v; want %v", r.Host, r.Header, want)
 		}
 	})

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // engines are the two ways to serve HTTP/1: what one promises, both keep.
@@ -98,7 +100,7 @@ func (c *caller) rest() (string, error) {
 // say answers with a text of known length.
 func say(c Client, text string) {
 	if r := c.Request().Refusal; r != nil {
-		c.Respond(Head{Status: r.Status, ContentLength: int64(len(r.Reason)), Header: http.Header{"Content-Type": {"text/plain"}}})
+		c.Respond(Head{Status: r.Status, ContentLength: int64(len(r.Reason)), Header: headers.Fields{{Name: "Content-Type", Value: "text/plain"}}})
 		_, _ = io.WriteString(c, r.Reason)
 		_ = c.Finish(nil)
 		return

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // said is a connection on which everything has come already.
@@ -123,7 +125,7 @@ func FuzzRequest(f *testing.F) {
 		if !strings.Contains(r.Target, "://") && std.Host != r.Host {
 			t.Fatalf("host: we read %q, net/http %q", r.Host, std.Host)
 		}
-		for name, values := range r.Header {
+		for name, values := range r.Header.HTTP() {
 			if !slices.Equal(std.Header[name], values) && !(name == "Cache-Control" || name == "Pragma") {
 				t.Fatalf("%s: we read %q, net/http %q", name, values, std.Header[name])
 			}
@@ -149,11 +151,11 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		length := int64(len(a) + len(b))
-		h := Head{Status: status, Header: http.Header{"X-Value": {value}}, ContentLength: length}
-		trailers := http.Header{}
+		h := Head{Status: status, Header: headers.Fields{{Name: "X-Value", Value: value}}, ContentLength: length}
+		var trailers headers.Fields
 		if chunks {
-			h.ContentLength, h.Trailer = -1, http.Header{"X-Trailer": nil}
-			trailers["X-Trailer"] = []string{trailer}
+			h.ContentLength, h.Trailer = -1, []string{"X-Trailer"}
+			trailers = headers.Fields{{Name: "X-Trailer", Value: trailer}}
 		}
 		var out bytes.Buffer
 		x := written(&out)

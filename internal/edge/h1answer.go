@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // answer is the framing of an answer over HTTP/1 (RFC 9112 6).
@@ -69,7 +71,7 @@ func (a *answer) append(b []byte, proto Protocol) []byte {
 	}
 	if a.chunked {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-		for name := range a.head.Trailer {
+		for _, name := range a.head.Trailer {
 			b = appendField(b, "Trailer", name)
 		}
 	}
@@ -93,17 +95,18 @@ func appendStatusLine(b []byte, proto Protocol, status int) []byte {
 }
 
 // appendFields appends all but the framing, which is not the handler's.
-func appendFields(b []byte, h http.Header) []byte {
-	for name, values := range h {
-		switch name {
-		case "Content-Length", "Transfer-Encoding", "Connection", "Trailer":
-			continue
-		}
-		for _, v := range values {
-			b = appendField(b, name, v)
+func appendFields(b []byte, h headers.Fields) []byte {
+	for _, f := range h {
+		if !frames(f.Name) {
+			b = appendField(b, f.Name, f.Value)
 		}
 	}
 	return b
+}
+
+func frames(name string) bool {
+	return headers.Same(name, "Content-Length") || headers.Same(name, "Transfer-Encoding") ||
+		headers.Same(name, "Connection") || headers.Same(name, "Trailer")
 }
 
 // appendField appends a line that is one line, whatever a value holds: a space

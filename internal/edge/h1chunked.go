@@ -3,17 +3,19 @@ package edge
 import (
 	"bytes"
 	"io"
-	"net/http"
+	"strings"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // chunked reads content in chunks (RFC 9112 7.1), as strictly as the head was
 // read: a size that two readers could take for two is malformed.
 type chunked struct {
 	in      *intake
-	left    int64 // of the chunk
-	begun   bool  // a chunk was read, whose line end is due
-	excess  int   // bytes of chunk extensions so far
-	trailer http.Header
+	left    int64            // of the chunk
+	begun   bool             // a chunk was read, whose line end is due
+	excess  int              // bytes of chunk extensions so far
+	trailer *headers.Trailer // nil when none was announced
 }
 
 const (
@@ -177,6 +179,7 @@ func quoted(b []byte) int {
 // content. Only what was announced is kept: nothing else may be merged into
 // a message that has gone on.
 func (c *chunked) trailers() error {
+	announced := c.announced()
 	for size := 0; ; {
 		line, err := c.line(headBytes - size)
 		if err != nil {
@@ -192,11 +195,23 @@ func (c *chunked) trailers() error {
 			return ErrMalformed
 		}
 		f := p.fields[0]
-		name := canonical(string(line[f.name.from:f.name.to]))
-		if values, announced := c.trailer[name]; announced {
-			c.trailer[name] = append(values, string(line[f.value.from:f.value.to]))
+		name := string(line[f.name.from:f.name.to])
+		if announced[strings.ToLower(name)] {
+			c.trailer.Fields = append(c.trailer.Fields, headers.Field{Name: name, Value: string(line[f.value.from:f.value.to])})
 		}
 		size += taken
 		c.in.take(taken)
 	}
+}
+
+// announced are the names of the trailer, in lower case.
+func (c *chunked) announced() map[string]bool {
+	if c.trailer == nil {
+		return nil
+	}
+	names := make(map[string]bool, len(c.trailer.Names))
+	for _, name := range c.trailer.Names {
+		names[strings.ToLower(name)] = true
+	}
+	return names
 }

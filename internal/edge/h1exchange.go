@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // h1exchange is one request over HTTP/1 and its answer: a [Client].
@@ -38,7 +40,7 @@ func (c *h1conn) newExchange(r Request) *h1exchange {
 			x.body.chunks = &chunked{in: &c.in, trailer: r.Trailer}
 		}
 		x.req.Body = x.body
-		x.invited = r.Header["Expect"] == nil
+		x.invited = !r.Header.Has("Expect")
 	}
 	return x
 }
@@ -84,7 +86,7 @@ func (x *h1exchange) invite() error {
 // interimTimeout is how long a client may take to read an interim answer.
 const interimTimeout = time.Second
 
-func (x *h1exchange) Interim(status int, h http.Header) error {
+func (x *h1exchange) Interim(status int, h headers.Fields) error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	if x.req.Proto == HTTP10 || x.answer.begun || !isInterim(status) {
@@ -177,7 +179,7 @@ func (x *h1exchange) Flush() error {
 	return x.send(out.b)
 }
 
-func (x *h1exchange) Finish(trailer http.Header) error {
+func (x *h1exchange) Finish(trailer headers.Fields) error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	a := &x.answer

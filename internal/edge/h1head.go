@@ -3,10 +3,13 @@ package edge
 import (
 	"bytes"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // span is a part of the head, as offsets from its beginning.
@@ -132,33 +135,31 @@ func (p *headParser) fieldLine(b []byte, line span) *Refusal {
 // request makes the request of a complete head. It keeps nothing of b.
 func (p *headParser) request(b []byte) (Request, *Refusal) {
 	s := string(b[:p.at])
-	r := Request{Method: s[p.method.from:p.method.to], Target: s[p.target.from:p.target.to], Proto: HTTP11}
+	r := Request{Method: word(s[p.method.from:p.method.to]), Target: s[p.target.from:p.target.to], Proto: HTTP11}
 	if p.minor == '0' {
 		r.Proto = HTTP10
 	}
-	r.Header = make(http.Header, len(p.fields))
-	values := make([]string, len(p.fields))
-	hosts := 0
+	r.Header = make(headers.Fields, len(p.fields))
 	for i, f := range p.fields {
-		name := canonical(s[f.name.from:f.name.to])
-		value := s[f.value.from:f.value.to]
-		if name == "Host" {
-			r.Host = value
-			hosts++
-			continue
-		}
-		if had := r.Header[name]; had != nil {
-			r.Header[name] = append(had, value)
-			continue
-		}
-		values[i] = value
-		r.Header[name] = values[i : i+1 : i+1]
+		r.Header[i] = headers.Field{Name: s[f.name.from:f.name.to], Value: s[f.value.from:f.value.to]}
 	}
-	return r, r.check(hosts)
+	return r, r.check()
+}
+
+// word is a method that keeps no head in memory for its sake.
+func word(method string) string {
+	for _, usual := range []string{http.MethodPost, http.MethodGet} {
+		if method == usual {
+			return usual
+		}
+	}
+	return strings.Clone(method)
 }
 
 // check finds what the fields of a request say about its framing.
-func (r *Request) check(hosts int) *Refusal {
+func (r *Request) check() *Refusal {
+	host, hosts := r.Header.Find("Host")
+	r.Host, r.Header = host, r.Header.Without("Host")
 	if hosts > 1 || hosts == 0 && r.Proto == HTTP11 || hosts == 1 && !all(r.Host, inHost) {
 		return badHost
 	}
@@ -166,9 +167,9 @@ func (r *Request) check(hosts int) *Refusal {
 		return refused
 	}
 	if r.Proto == HTTP10 {
-		delete(r.Header, "Expect") // which it cannot mean (RFC 9110 10.1.1)
+		r.Header = r.Header.Without("Expect") // which it cannot mean (RFC 9110 10.1.1)
 	}
-	if e := r.Header["Expect"]; e != nil && (len(e) > 1 || !strings.EqualFold(e[0], "100-continue")) {
+	if e, n := r.Header.Find("Expect"); n > 1 || n == 1 && !strings.EqualFold(e, "100-continue") {
 		return unknownExpectation
 	}
 	return r.announced()
@@ -176,24 +177,24 @@ func (r *Request) check(hosts int) *Refusal {
 
 // framing finds the length of the content (RFC 9112 6.3).
 func (r *Request) framing() *Refusal {
-	lengths, codings := r.Header["Content-Length"], r.Header["Transfer-Encoding"]
-	delete(r.Header, "Transfer-Encoding")
+	digits, lengths := r.Header.Find("Content-Length")
+	codings := slices.Collect(r.Header.Values("Transfer-Encoding"))
 	switch {
-	case codings != nil && lengths != nil:
+	case codings != nil && lengths > 0:
 		return twoLengths
 	case codings != nil:
+		r.Header = r.Header.Without("Transfer-Encoding")
 		return r.chunked(codings)
-	case lengths == nil:
+	case lengths == 0:
 		return nil
 	}
-	digits := lengths[0]
 	for i := range len(digits) {
 		if digits[i] < '0' || digits[i] > '9' {
 			return badLength
 		}
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || len(lengths) > 1 {
+	if err != nil || lengths > 1 {
 		return badLength
 	}
 	r.ContentLength = n
@@ -220,34 +221,33 @@ func (r *Request) chunked(codings []string) *Refusal {
 	return unknownCoding
 }
 
-// announced reads the Trailer field (RFC 9110 6.6.2).
+// announced reads the Trailer field (RFC 9110 6.6.2). It means nothing in front
+// of content that can have no trailer.
 func (r *Request) announced() *Refusal {
-	lines := r.Header["Trailer"]
-	if lines == nil {
-		return nil
-	}
-	delete(r.Header, "Trailer")
-	if r.ContentLength != -1 {
-		return nil
-	}
-	for _, line := range lines {
-		for name := range strings.SplitSeq(line, ",") {
-			name = strings.Trim(name, " \t")
-			if name == "" {
-				continue
+	if r.ContentLength == -1 {
+		for line := range r.Header.Values("Trailer") {
+			if refused := r.announce(line); refused != nil {
+				return refused
 			}
-			if !all(name, inToken) {
-				return badTrailer
-			}
-			name = canonical(name)
-			if !httpguts.ValidTrailerHeader(name) {
-				return badTrailer
-			}
-			if r.Trailer == nil {
-				r.Trailer = http.Header{}
-			}
-			r.Trailer[name] = nil
 		}
+	}
+	r.Header = r.Header.Without("Trailer")
+	return nil
+}
+
+func (r *Request) announce(line string) *Refusal {
+	for name := range strings.SplitSeq(line, ",") {
+		name = strings.Trim(name, " \t")
+		if name == "" {
+			continue
+		}
+		if !all(name, inToken) || !httpguts.ValidTrailerHeader(name) {
+			return badTrailer
+		}
+		if r.Trailer == nil {
+			r.Trailer = &headers.Trailer{}
+		}
+		r.Trailer.Names = append(r.Trailer.Names, name)
 	}
 	return nil
 }
@@ -255,5 +255,10 @@ func (r *Request) announced() *Refusal {
 // keepsAlive reports whether the connection may carry another request behind
 // this one (RFC 9112 9.3). A client of HTTP/1.0 gets one answer.
 func (r *Request) keepsAlive() bool {
-	return r.Proto == HTTP11 && !httpguts.HeaderValuesContainsToken(r.Header["Connection"], "close")
+	for line := range r.Header.Values("Connection") {
+		if httpguts.HeaderValuesContainsToken([]string{line}, "close") {
+			return false
+		}
+	}
+	return r.Proto == HTTP11
 }

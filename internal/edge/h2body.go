@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"golang.org/x/net/http2"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // h2body is a request's content from net/http's server.
@@ -18,6 +20,9 @@ func (b *h2body) Read(p []byte) (int, error) {
 		return 0, done
 	}
 	n, err := b.x.r.Body.Read(p)
+	if t := b.x.req.Trailer; err == io.EOF && t != nil {
+		t.Fields = headers.FromHTTP(b.x.r.Trailer)
+	}
 	return n, b.end(b.sort(err))
 }
 

@@ -2,10 +2,14 @@ package edge
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // overHTTP2 serves a Handler by net/http's server, whose connections speak
@@ -46,9 +50,11 @@ type h2exchange struct {
 
 func newH2Exchange(w http.ResponseWriter, r *http.Request) *h2exchange {
 	x := &h2exchange{w: w, rc: http.NewResponseController(w), r: r, conn: connOf(r.Context()), req: Request{
-		Method: r.Method, Target: r.RequestURI, Proto: HTTP2, Host: r.Host, Header: r.Header,
-		ContentLength: r.ContentLength, Trailer: r.Trailer,
+		Method: r.Method, Target: r.RequestURI, Proto: HTTP2, Host: r.Host, Header: headers.FromHTTP(r.Header), ContentLength: r.ContentLength,
 	}}
+	if len(r.Trailer) > 0 {
+		x.req.Trailer = &headers.Trailer{Names: slices.Collect(maps.Keys(r.Trailer))}
+	}
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		x.body = &h2body{x: x}
 		x.req.Body = x.body
@@ -63,13 +69,13 @@ func (x *h2exchange) Peer() string             { return x.r.RemoteAddr }
 func (x *h2exchange) Context() context.Context { return x.ctx }
 func (x *h2exchange) HungUp() bool             { return x.ctx.Err() != nil || x.conn.hungUp() }
 
-func (x *h2exchange) Interim(status int, h http.Header) error {
+func (x *h2exchange) Interim(status int, h headers.Fields) error {
 	if x.begun || !isInterim(status) {
 		return nil
 	}
 	own := x.w.Header()
-	for name, values := range h {
-		own[name] = values
+	for _, f := range h {
+		own.Add(f.Name, f.Value)
 	}
 	err := x.guarded(time.Now().Add(interimTimeout), func() error {
 		x.w.WriteHeader(status)
@@ -88,8 +94,8 @@ func (x *h2exchange) begin() {
 	}
 	x.begun = true
 	own := x.w.Header()
-	for name, values := range x.head.Header {
-		own[name] = values
+	for _, f := range x.head.Header {
+		own.Add(f.Name, f.Value)
 	}
 	// Present without a value: the server then adds none of its own.
 	for _, name := range []string{"Date", "Content-Type"} {
@@ -101,7 +107,7 @@ func (x *h2exchange) begin() {
 	if declaresLength(x.head.Status, x.head.ContentLength) {
 		own["Content-Length"] = []string{strconv.FormatInt(x.head.ContentLength, 10)}
 	}
-	for name := range x.head.Trailer {
+	for _, name := range x.head.Trailer {
 		own.Add("Trailer", name)
 	}
 	x.w.WriteHeader(x.head.Status)
@@ -128,7 +134,7 @@ func (x *h2exchange) Flush() error {
 	return x.guarded(time.Time{}, func() error { x.begin(); return x.rc.Flush() })
 }
 
-func (x *h2exchange) Finish(trailer http.Header) error {
+func (x *h2exchange) Finish(trailer headers.Fields) error {
 	if x.head.ContentLength >= 0 && x.left != 0 && hasContent(x.req.Method, x.head.Status) {
 		x.Abort()
 		return errShort
@@ -136,11 +142,13 @@ func (x *h2exchange) Finish(trailer http.Header) error {
 	err := x.guarded(time.Time{}, func() error {
 		x.begin()
 		own := x.w.Header()
-		for name, values := range trailer {
-			if _, announced := x.head.Trailer[name]; !announced {
+		clear(own) // the head is away
+		for _, f := range trailer {
+			name := f.Name
+			if !slices.ContainsFunc(x.head.Trailer, func(announced string) bool { return headers.Same(announced, name) }) {
 				name = http.TrailerPrefix + name
 			}
-			own[name] = values
+			own.Add(name, f.Value)
 		}
 		if x.head.ContentLength < 0 {
 			return nil // the server ends it when the handler returns

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // pageTimeout bounds how long a client may take to read a page of our own.
@@ -15,7 +17,7 @@ const pageTimeout = 30 * time.Second
 func ServePage(c Client, h http.Handler) {
 	req := c.Request()
 	r := (&http.Request{
-		Method: req.Method, RequestURI: req.Target, Host: req.Host, Header: req.Header, RemoteAddr: c.Peer(),
+		Method: req.Method, RequestURI: req.Target, Host: req.Host, Header: req.Header.HTTP(), RemoteAddr: c.Peer(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
 	}).WithContext(c.Context())
 	var err error
@@ -29,7 +31,7 @@ func ServePage(c Client, h http.Handler) {
 	}
 	p.header.Set("Date", time.Now().UTC().Format(http.TimeFormat)) // RFC 9110 6.6.1
 	_ = c.SetWriteDeadline(time.Now().Add(pageTimeout))
-	c.Respond(Head{Status: p.status, Header: p.header, ContentLength: int64(p.content.Len())})
+	c.Respond(Head{Status: p.status, Header: headers.FromHTTP(p.header), ContentLength: int64(p.content.Len())})
 	if _, err := c.Write(p.content.Bytes()); err == nil {
 		_ = c.Finish(nil)
 	}

@@ -1,10 +1,5 @@
 package edge
 
-import (
-	"net/textproto"
-	"strings"
-)
-
 // class sorts bytes by where RFC 9110 lets them stand.
 type class uint8
 
@@ -64,29 +59,3 @@ func trimOWS(b []byte) []byte {
 	}
 	return b
 }
-
-// canonical is a field's name in the form of http.Header's keys.
-func canonical(name string) string {
-	if c, ok := usual[name]; ok {
-		return c
-	}
-	return textproto.CanonicalMIMEHeaderKey(name)
-}
-
-// usual are the names that clients of the API send, as they send them. They
-// are found without an allocation.
-var usual = func() map[string]string {
-	m := map[string]string{}
-	for _, name := range []string{
-		"Accept", "Accept-Encoding", "Accept-Language", "Anthropic-Beta", "Anthropic-Dangerous-Direct-Browser-Access",
-		"Anthropic-Version", "Authorization", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host",
-		"Idempotency-Key", "Sec-Fetch-Mode", "Te", "Trailer", "Transfer-Encoding", "User-Agent", "X-Api-Key", "X-App",
-		"X-Claude-Code-Session-Id", "X-Client-Request-Id", "X-Stainless-Arch", "X-Stainless-Helper-Method", "X-Stainless-Lang",
-		"X-Stainless-Os", "X-Stainless-Package-Version", "X-Stainless-Retry-Count", "X-Stainless-Runtime",
-		"X-Stainless-Runtime-Version", "X-Stainless-Timeout", "X-Stainless-Read-Timeout", "X-Stainless-Async",
-	} {
-		m[name], m[strings.ToLower(name)] = name, name
-	}
-	m["X-Stainless-OS"] = "X-Stainless-Os"
-	return m
-}()

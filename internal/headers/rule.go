@@ -1,13 +1,14 @@
 // Package headers holds the header rules of the data plane: what is added to a
 // request on its way to the API, and what never travels past this proxy.
 //
-// It works on maps that its caller owns, keeps no state between requests, and
-// never logs or prints a header value.
+// It says what a header is, [Fields], from the client's socket to the API's and
+// back: lines, in their order, with names as they were spelled. It keeps no state
+// between requests, and never logs or prints a header value.
 package headers
 
 import (
 	"fmt"
-	"net/http"
+	"iter"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -110,29 +111,26 @@ func (r Rule) Value() string {
 // String describes the rule without its value.
 func (r Rule) String() string { return string(r.mode) + " " + r.name }
 
-// Apply makes h obey the rule. The keys of h are canonical. The map is changed
-// and must be the caller's own; the slices in it are replaced, never written
-// to, so they may be shared with the client's request. When h already obeys,
-// nothing changes and nothing is allocated.
-func (r Rule) Apply(h http.Header) {
-	lines := h[r.name]
+// Apply makes f obey the rule and returns it. f must be the caller's own. When
+// it already obeys, nothing changes and nothing is allocated.
+func (r Rule) Apply(f Fields) Fields {
 	switch r.mode {
 	case ModeMerge:
 		for _, member := range r.members {
-			if !contains(lines, *member) {
-				lines = appendMember(lines, *member)
-				h[r.name] = lines
+			if !lists(f.Values(r.name), *member) {
+				f = appendMember(f, r.name, *member)
 			}
 		}
 	case ModeSet:
-		if len(lines) != 1 || lines[0] != *r.value {
-			h[r.name] = []string{*r.value}
+		if first, lines := f.Find(r.name); lines != 1 || first != *r.value {
+			f = append(f.Without(r.name), Field{r.name, *r.value})
 		}
 	case ModeDefault:
-		if len(lines) == 0 {
-			h[r.name] = []string{*r.value}
+		if !f.Has(r.name) {
+			f = append(f, Field{r.name, *r.value})
 		}
 	}
+	return f
 }
 
 // AddsOAuth reports whether the rules give every request the OAuth capability.
@@ -140,14 +138,13 @@ func (r Rule) Apply(h http.Header) {
 // members of their own.
 func AddsOAuth(rules []Rule) bool {
 	return slices.ContainsFunc(rules, func(r Rule) bool {
-		return r.name == BetaName && r.mode != ModeDefault && contains([]string{r.Value()}, OAuthMember)
+		return r.name == BetaName && r.mode != ModeDefault && lists(Fields{{r.name, r.Value()}}.Values(r.name), OAuthMember)
 	})
 }
 
-// contains reports whether the list that all lines form together has the
-// member.
-func contains(lines []string, member string) bool {
-	for _, line := range lines {
+// lists reports whether the list that all lines form together has the member.
+func lists(lines iter.Seq[string], member string) bool {
+	for line := range lines {
 		for m := range members(line) {
 			if m == member {
 				return true
@@ -157,20 +154,21 @@ func contains(lines []string, member string) bool {
 	return false
 }
 
-// appendMember returns a copy of lines with the member at the end of the last.
-func appendMember(lines []string, member string) []string {
-	if len(lines) == 0 {
-		return []string{member}
+// appendMember puts the member at the end of the last line of the name.
+func appendMember(f Fields, name, member string) Fields {
+	for i := len(f) - 1; i >= 0; i-- {
+		if !Same(f[i].Name, name) {
+			continue
+		}
+		switch tail := strings.TrimRight(f[i].Value, ows); {
+		case tail == "":
+			f[i].Value = member
+		case strings.HasSuffix(tail, ","):
+			f[i].Value += member
+		default:
+			f[i].Value += "," + member
+		}
+		return f
 	}
-	lines = slices.Clone(lines)
-	last := &lines[len(lines)-1]
-	switch tail := strings.TrimRight(*last, ows); {
-	case tail == "":
-		*last = member
-	case strings.HasSuffix(tail, ","):
-		*last += member
-	default:
-		*last += "," + member
-	}
-	return lines
+	return append(f, Field{name, member})
 }

@@ -14,7 +14,7 @@ func clientOf(userAgent string) string {
 	switch name {
 	case "claude-cli", "claude-code":
 		if isRelease(version) {
-			return product
+			return strings.Clone(product) // it outlives the head
 		}
 	case "Anthropic", "AsyncAnthropic":
 		if sdk, known := sdks[version]; known {

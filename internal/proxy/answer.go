@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"io"
-	"net/http"
 	"sync"
 	"time"
 
@@ -36,6 +35,7 @@ type answer struct {
 	// fail ends the exchange: the answer stood still.
 	fail   context.CancelCauseFunc
 	writes writeClock
+	named  headers.Names // by the answer's Connection
 }
 
 // relay passes an answer on to its end. Whatever ends ctx first breaks the
@@ -59,7 +59,7 @@ func (a *answer) relay(ctx context.Context, res *asked, closing bool) *ending {
 	}
 	stop()
 	a.live.headOut()
-	if err := a.client.Finish(trailer(res)); err != nil && res.ContentLength < 0 {
+	if err := a.client.Finish(headers.AnswerTrailer(res.Trailer, a.named).Fields); err != nil && res.ContentLength < 0 {
 		return settle(ctx, because(fromWrite(err)))
 	}
 	return because(completed)
@@ -76,21 +76,11 @@ func settle(ctx context.Context, end *ending) *ending {
 }
 
 func (a *answer) head(res *asked, closing bool) edge.Head {
-	h := make(http.Header, len(res.Header)+1)
-	headers.Response(h, res.Header)
-	h[requestIDHeader] = []string{a.live.id}
+	a.named = headers.Named(res.Header)
+	h := append(headers.Response(res.Header).Without(requestIDHeader), headers.Field{Name: requestIDHeader, Value: a.live.id})
 	return edge.Head{
-		Status: res.Status, Header: h, ContentLength: res.ContentLength, Trailer: headers.AnswerTrailer(res.Trailer, res.Header), Close: closing,
+		Status: res.Status, Header: h, ContentLength: res.ContentLength, Trailer: headers.AnswerTrailer(res.Trailer, a.named).Names, Close: closing,
 	}
-}
-
-// trailer is what may follow an answer of the trailer that came.
-func trailer(res *asked) http.Header {
-	names := headers.AnswerTrailer(res.Trailer, res.Header)
-	for name := range names {
-		names[name] = res.Trailer[name]
-	}
-	return names
 }
 
 // ready is the body of an answer that knows whether a Read would wait.

@@ -2,12 +2,12 @@ package proxy
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
 
 	"anthropic-oauth-proxy/internal/edge"
+	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
@@ -31,7 +31,7 @@ type attempts struct {
 	// fail ends the exchange: the client's part of an upload broke.
 	fail context.CancelCauseFunc
 	// interim passes a 1xx answer on.
-	interim func(status int, h http.Header)
+	interim func(status int, h headers.Fields)
 	// repeated is told of each failure behind which another attempt comes.
 	repeated func(ending, repeat)
 }
@@ -44,7 +44,7 @@ type asked struct {
 }
 
 // ask sends the request until it is answered or must not be sent again.
-func (a *attempts) ask(ctx context.Context, target string, r *edge.Request, header http.Header, in *intake) (*asked, *ending) {
+func (a *attempts) ask(ctx context.Context, target string, r *edge.Request, header headers.Fields, in *intake) (*asked, *ending) {
 	begin, wait := time.Now(), retryPause
 	for n := 1; ; n++ {
 		a.live.attempts.Store(int32(n))
@@ -87,7 +87,7 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) (why cause, over 
 }
 
 // once sends the request once and waits for the head of the answer.
-func (a *attempts) once(whole context.Context, target string, r *edge.Request, header http.Header, in *intake) (*asked, *ending) {
+func (a *attempts) once(whole context.Context, target string, r *edge.Request, header headers.Fields, in *intake) (*asked, *ending) {
 	ctx, cancel := context.WithCancelCause(whole)
 	clock := headClock{live: a.live, dog: a.dog, limit: a.headTimeout(r.Header), expire: func() { cancel(headTimeout) }}
 	defer clock.stop()
@@ -164,7 +164,7 @@ const longestHeadTimeout = time.Hour
 
 // headTimeout is ours, or the client's own when that is longer: the SDKs name
 // theirs in whole seconds.
-func (a *attempts) headTimeout(h http.Header) time.Duration {
+func (a *attempts) headTimeout(h headers.Fields) time.Duration {
 	limit := a.limits.HeaderTimeout
 	named, err := strconv.ParseFloat(h.Get("X-Stainless-Timeout"), 64)
 	if err != nil || !(named > limit.Seconds()) {

@@ -1,24 +1,25 @@
 package proxy
 
 import (
-	"net/http"
 	"strings"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // credentialOf sorts a request's credential without looking at more of it than
 // its kind.
-func credentialOf(h http.Header) Credential {
-	if values := h["X-Api-Key"]; len(values) > 0 && !isPlaceholder(values[0]) {
+func credentialOf(h headers.Fields) Credential {
+	key, keys := h.Find("X-Api-Key")
+	authorization, lines := h.Find("Authorization")
+	switch {
+	case keys > 0 && !isPlaceholder(key):
 		return CredentialAPIKey
-	}
-	values := h["Authorization"]
-	if len(values) == 0 {
-		if len(h["X-Api-Key"]) > 0 {
-			return CredentialPlaceholder
-		}
+	case lines == 0 && keys > 0:
+		return CredentialPlaceholder
+	case lines == 0:
 		return CredentialNone
 	}
-	scheme, token, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
+	scheme, token, _ := strings.Cut(strings.TrimSpace(authorization), " ")
 	switch token = strings.TrimSpace(token); {
 	case !strings.EqualFold(scheme, "Bearer") && token == "" && isPlaceholder(scheme), isPlaceholder(token):
 		return CredentialPlaceholder

@@ -75,7 +75,7 @@ func (x *exchange) serve() *ending {
 	}
 	header := headers.Request(r.Header, x.h.Rules)
 	if in.ahead() {
-		delete(header, "Expect") // there is nothing left to ask for
+		header = header.Without("Expect") // there is nothing left to ask for
 	}
 	countDown(r, header)
 	asking := attempts{api: x.h.Upstream, limits: x.h.Limits, live: x.live, dog: x.dog, fail: x.fail, interim: x.interim, repeated: x.repeated}
@@ -116,7 +116,7 @@ func (x *exchange) admit(r *edge.Request) *ending {
 // takeIn reads a short body, waits for a place, and reads on for who had to wait
 // long. Who left in the meantime is forgotten, and nothing of it goes upstream.
 func (x *exchange) takeIn(in *intake, r *edge.Request) *ending {
-	if end := in.readShort(x.ctx, len(r.Header["Expect"]) > 0); end != nil {
+	if end := in.readShort(x.ctx, r.Header.Has("Expect")); end != nil {
 		return end
 	}
 	x.live.enter(InAdmit)
@@ -155,10 +155,8 @@ func (x *exchange) identify(r *edge.Request) admission.Caller {
 }
 
 // interim passes a 1xx answer on while the final one is awaited.
-func (x *exchange) interim(status int, h http.Header) {
-	own := make(http.Header, len(h))
-	headers.Response(own, h)
-	_ = x.client.Interim(status, own) // a client that is gone is found out by itself
+func (x *exchange) interim(status int, h headers.Fields) {
+	_ = x.client.Interim(status, headers.Response(h)) // a client that is gone is found out by itself
 }
 
 // repeated counts and tells of an attempt that is made again.
@@ -220,9 +218,8 @@ const tellTime = 3 * time.Second
 func (x *exchange) tell(end *ending) {
 	a := end.answer()
 	body := a.Body(x.live.id)
-	h := a.Header()
-	h[requestIDHeader] = []string{x.live.id}
-	h["Date"] = []string{time.Now().UTC().Format(http.TimeFormat)}
+	h := append(a.Header(), headers.Field{Name: requestIDHeader, Value: x.live.id},
+		headers.Field{Name: "Date", Value: time.Now().UTC().Format(http.TimeFormat)})
 	x.live.status.Store(int32(a.Status))
 	_ = x.client.SetWriteDeadline(time.Now().Add(tellTime))
 	x.client.Respond(edge.Head{Status: a.Status, Header: h, ContentLength: int64(len(body)), Close: end.closes()})

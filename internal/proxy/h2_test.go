@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // Large bodies arrive intact in both directions, many at once, with heads that
@@ -336,6 +338,36 @@ func TestLastWordsAreHeard(t *testing.T) {
 		}
 		if i == 0 {
 			close(broken)
+		}
+	}
+}
+
+// Many clients share a connection to the API: of no credential may anything be
+// learned from the size of the next request, however it is spelled
+// (RFC 7541 7.1.3).
+func TestCredentialsAreNeverIndexed(t *testing.T) {
+	got := make(chan []hpack.HeaderField, 1)
+	r := newRig(t, h2scripted(t, func(_ int, p *h2peer) {
+		for {
+			switch f := p.next().(type) {
+			case nil:
+				return
+			case *http2.MetaHeadersFrame:
+				got <- f.RegularFields()
+				p.head(f.StreamID, true, ":status", "204")
+			}
+		}
+	}))
+	for _, spelling := range []string{
+		"authorization", "Authorization", "AUTHORIZATION", "aUTHORIZATION", "authorizatioN",
+		"x-api-key", "X-Api-Key", "X-API-Key", "X-API-KEY", "x-Api-kEY", "cookie", "Cookie", "COOKIE", "cOOkie",
+	} {
+		c := r.dial()
+		c.send("GET / HTTP/1.1\r\nHost: x\r\n%s: s3cret\r\nX-Other: open\r\n\r\n", spelling)
+		c.head("GET")
+		want := []hpack.HeaderField{{Name: strings.ToLower(spelling), Value: "s3cret", Sensitive: true}, {Name: "x-other", Value: "open"}}
+		if fields := <-got; !slices.Equal(fields, want) {
+			t.Errorf("%s goes as %+v, want %+v", spelling, fields, want)
 		}
 	}
 }

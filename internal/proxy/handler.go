@@ -69,7 +69,7 @@ func New(o Options) *Handler {
 	h := &Handler{Options: o, replay: newBudget(replayBudget), line: newLineKeys()}
 	h.sinks = append([]Sink{o.Metrics, accessLog{o.Log}}, o.Sinks...)
 	for _, f := range o.Followers {
-		h.watchers = append(h.watchers, newWatcher(f))
+		h.watchers = append(h.watchers, watcher{f, f.Reads()})
 	}
 	o.Metrics.WatchReplayBuffer(func() float64 { return float64(h.replay.taken()) })
 	return h

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"anthropic-oauth-proxy/internal/edge"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 const maxForwards = "Max-Forwards"
@@ -12,20 +13,23 @@ const maxForwards = "Max-Forwards"
 // hops is how many recipients a request may still have behind us: of OPTIONS and
 // TRACE they are counted (RFC 9110 7.6.2). What is no number counts as none.
 func hops(r *edge.Request) (left uint64, counted bool) {
-	lines := r.Header[maxForwards]
-	if len(lines) == 0 || r.Method != http.MethodOptions && r.Method != http.MethodTrace {
+	value, lines := r.Header.Find(maxForwards)
+	if lines == 0 || r.Method != http.MethodOptions && r.Method != http.MethodTrace {
 		return 0, false
 	}
-	if len(lines) == 1 {
-		left, _ = strconv.ParseUint(lines[0], 10, 64) // the largest when it is larger
+	if lines == 1 {
+		left, _ = strconv.ParseUint(value, 10, 64) // the largest when it is larger
 	}
 	return left, true
 }
 
 // countDown takes us off the recipients that a forwarded request may have.
-func countDown(r *edge.Request, header http.Header) {
-	if left, counted := hops(r); counted && header[maxForwards] != nil {
-		header[maxForwards] = []string{strconv.FormatUint(left-1, 10)}
+func countDown(r *edge.Request, header headers.Fields) {
+	left, counted := hops(r)
+	for i := range header {
+		if counted && headers.Same(header[i].Name, maxForwards) {
+			header[i].Value = strconv.FormatUint(left-1, 10)
+		}
 	}
 }
 

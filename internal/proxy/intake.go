@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"io"
-	"net/http"
 	"sync"
 	"time"
 
@@ -34,8 +33,10 @@ type intake struct {
 	live   *Live
 	dog    *watchdog
 	limits Limits
-	// theirs is the client's trailer, ours what goes upstream of it.
-	theirs, ours http.Header
+	// theirs is the client's trailer, ours what goes upstream of it: not what
+	// Connection named.
+	theirs, ours *headers.Trailer
+	named        headers.Names
 
 	// mu guards what the exchange and the engine's goroutine, which reads an
 	// upload, both touch.
@@ -52,9 +53,10 @@ type intake struct {
 }
 
 func newIntake(h *Handler, r *edge.Request, live *Live, dog *watchdog) *intake {
+	named := headers.Named(r.Header)
 	return &intake{
 		src: r.Body, length: r.ContentLength, budget: h.replay, live: live, dog: dog, limits: h.Limits,
-		theirs: r.Trailer, ours: headers.RequestTrailer(r.Trailer, r.Header),
+		theirs: r.Trailer, ours: headers.RequestTrailer(r.Trailer, named), named: named,
 	}
 }
 
@@ -168,8 +170,8 @@ func (in *intake) pull(p []byte) (int, error) {
 		return 0, tooLarge
 	}
 	if err == io.EOF {
-		for name := range in.ours {
-			in.ours[name] = in.theirs[name]
+		if in.ours != nil {
+			in.ours.Fields = headers.RequestTrailer(in.theirs, in.named).Fields
 		}
 	}
 	return n, err

@@ -2,9 +2,9 @@ package proxy
 
 import (
 	"hash/maphash"
-	"net/http"
 
 	"anthropic-oauth-proxy/internal/admission"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // lineKeys tells callers apart in the line, by the tailnet node where it is
@@ -28,11 +28,11 @@ func (k lineKeys) node(name string) admission.Caller { return k.of("node", name)
 
 // stranger is a caller without a name. A placeholder in a credential's place is
 // nobody's own.
-func (k lineKeys) stranger(h http.Header, peer string) admission.Caller {
+func (k lineKeys) stranger(h headers.Fields, peer string) admission.Caller {
 	if class := credentialOf(h); class == CredentialOAuth || class == CredentialAPIKey {
 		for _, name := range []string{"Authorization", "X-Api-Key"} {
-			if values := h[name]; len(values) > 0 && !isPlaceholder(values[0]) {
-				return k.of(name, values[0])
+			if value := h.Get(name); !isPlaceholder(value) {
+				return k.of(name, value)
 			}
 		}
 	}

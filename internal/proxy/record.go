@@ -4,10 +4,11 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // Caller is who a tailnet connection comes from.
@@ -104,7 +105,7 @@ const (
 // longestPath bounds what is told of a path.
 const longestPath = 256
 
-func newLive(method, target string, h http.Header) *Live {
+func newLive(method, target string, h headers.Fields) *Live {
 	path := pathOf(target)
 	l := &Live{
 		id: newRequestID(), method: method, path: path[:min(len(path), longestPath)],

@@ -2,9 +2,10 @@ package proxy
 
 import (
 	"iter"
-	"net/http"
 	"slices"
 	"strings"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // A Sink takes the records of exchanges that have ended. To add one, implement
@@ -47,35 +48,27 @@ type Tap interface {
 type Reads struct{ Request, Answer []string }
 
 // Fields are those fields of a header that a follower asked for. The zero
-// Fields has none.
+// Fields has none. They are there for as long as the call that brought them.
 type Fields struct {
-	h     http.Header
+	h     headers.Fields
 	names []string
 }
 
 // Get returns the first value of a field, empty when there is none or when the
 // follower did not ask for it.
 func (f Fields) Get(name string) string {
-	if values := f.Values(name); len(values) > 0 {
-		return values[0]
-	}
-	return ""
-}
-
-// Values returns all values of a field; they must not be changed.
-func (f Fields) Values(name string) []string {
-	name = http.CanonicalHeaderKey(name)
 	if !f.shows(name) {
-		return nil
+		return ""
 	}
-	return f.h[name]
+	return f.h.Get(name)
 }
 
-// All yields every field that was asked for and is there, in no order.
-func (f Fields) All() iter.Seq2[string, []string] {
-	return func(yield func(string, []string) bool) {
-		for name, values := range f.h {
-			if f.shows(name) && !yield(name, values) {
+// All yields every line that was asked for, in their order. Names are spelled
+// as they came.
+func (f Fields) All() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, line := range f.h {
+			if f.shows(line.Name) && !yield(line.Name, line.Value) {
 				return
 			}
 		}
@@ -85,29 +78,14 @@ func (f Fields) All() iter.Seq2[string, []string] {
 func (f Fields) shows(name string) bool {
 	return slices.ContainsFunc(f.names, func(n string) bool {
 		prefix, many := strings.CutSuffix(n, "*")
-		return many && strings.HasPrefix(name, prefix) || n == name
+		return many && headers.Begins(name, prefix) || headers.Same(n, name)
 	})
 }
 
-// watcher is a follower with its names in order.
+// watcher is a follower with the names that it asked for.
 type watcher struct {
 	Follower
 	reads Reads
-}
-
-func newWatcher(f Follower) watcher {
-	canonical := func(names []string) []string {
-		out := make([]string, len(names))
-		for i, n := range names {
-			prefix, many := strings.CutSuffix(n, "*")
-			if out[i] = http.CanonicalHeaderKey(prefix); many {
-				out[i] += "*"
-			}
-		}
-		return out
-	}
-	r := f.Reads()
-	return watcher{f, Reads{canonical(r.Request), canonical(r.Answer)}}
 }
 
 // taps are what follows one exchange.
@@ -121,7 +99,7 @@ type tapped struct {
 	names []string // of the answer's fields
 }
 
-func follow(watchers []watcher, live *Live, request http.Header, failed func(any)) *taps {
+func follow(watchers []watcher, live *Live, request headers.Fields, failed func(any)) *taps {
 	t := &taps{failed: failed}
 	for _, w := range watchers {
 		t.guard(func() {
@@ -133,7 +111,7 @@ func follow(watchers []watcher, live *Live, request http.Header, failed func(any
 	return t
 }
 
-func (t *taps) answered(status int, h http.Header) {
+func (t *taps) answered(status int, h headers.Fields) {
 	t.each(func(tap tapped) { tap.Answered(status, Fields{h, tap.names}) })
 }
 

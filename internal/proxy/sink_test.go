@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"anthropic-oauth-proxy/internal/edge"
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // onlooker follows every exchange and keeps what it is told.
@@ -39,10 +40,10 @@ func (o *onlooker) Follow(live *Live, request Fields) Tap {
 	o.live = live
 	o.mu.Unlock()
 	var all []string
-	for name, values := range request.All() {
-		all = append(all, name+"="+strings.Join(values, "+"))
+	for name, value := range request.All() {
+		all = append(all, name+"="+value)
 	}
-	o.say("follow", "%q, %q, %d", all, request.Get("authorization"), len(request.Values("x-other")))
+	o.say("follow", "%q, %q, %q", all, request.Get("authorization"), request.Get("x-other"))
 	return o
 }
 
@@ -81,7 +82,7 @@ func TestAFollowerSeesWhatItDeclared(t *testing.T) {
 	}
 	rec := <-look.done
 	r.record()
-	want := `follow: ["User-Agent=claude-cli/1.2.3"], "", 0; answered: 200 7 allowed ; chunk: fine; ended: completed`
+	want := `follow: ["User-Agent=claude-cli/1.2.3"], "", ""; answered: 200 7 allowed ; chunk: fine; ended: completed`
 	if got := look.heard(); got != want {
 		t.Errorf("it heard\n%s\nwant\n%s", got, want)
 	}
@@ -171,15 +172,14 @@ func TestAnExchangeInFlight(t *testing.T) {
 // their keys are of this process alone.
 func TestLineKeys(t *testing.T) {
 	k := newLineKeys()
-	h := func(fields ...string) http.Header {
-		h := http.Header{}
-		for i := 0; i < len(fields); i += 2 {
-			h.Set(fields[i], fields[i+1])
+	h := func(pairs ...string) (h headers.Fields) {
+		for i := 0; i < len(pairs); i += 2 {
+			h = append(h, headers.Field{Name: pairs[i], Value: pairs[i+1]})
 		}
 		return h
 	}
-	alice, bob := h("Authorization", "Bearer sk-ant-oat01-a"), h("Authorization", "Bearer sk-ant-oat01-b")
-	key, dash := h("X-Api-Key", "sk-ant-api03-a"), h("Authorization", "Bearer -")
+	alice, bob := h("Authorization", "Bearer sk-ant-oat01-a"), h("AUTHORIZATION", "Bearer sk-ant-oat01-b")
+	key, dash := h("x-api-KEY", "sk-ant-api03-a"), h("Authorization", "Bearer -")
 	const here, there = "100.64.0.1:1", "100.64.0.1:2"
 	for _, tc := range []struct {
 		name string

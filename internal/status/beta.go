@@ -1,22 +1,17 @@
 package status
 
 import (
-	"net/http"
 	"slices"
 
 	"anthropic-oauth-proxy/internal/headers"
 )
 
 // betaAction tries the rules on the field alone, and says what they do.
-func betaAction(rules []headers.Rule, was []string) BetaAction {
-	h := http.Header{}
-	if len(was) > 0 {
-		h[headers.BetaName] = was // rules replace lines, they never write to them
-	}
+func betaAction(rules []headers.Rule, was headers.Fields) BetaAction {
+	is := slices.Clone(was)
 	for _, rule := range rules {
-		rule.Apply(h)
+		is = rule.Apply(is)
 	}
-	is := h[headers.BetaName]
 	switch {
 	case slices.Equal(is, was):
 		return BetaPresent

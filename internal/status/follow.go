@@ -85,35 +85,42 @@ func (r *Recorder) Follow(live *proxy.Live, request proxy.Fields) proxy.Tap {
 	r.window.begin(now)
 	r.streams.enter(live, now)
 	r.betas[r.betaAction(request)].Inc()
-	return &tap{recorder: r, live: live, request: request}
+	t := &tap{recorder: r, live: live, credential: request.Get("X-Api-Key")}
+	if t.credential == "" {
+		t.credential = request.Get("Authorization")
+	}
+	return t
 }
 
 func (r *Recorder) betaAction(request proxy.Fields) BetaAction {
 	if len(r.beta) == 0 {
 		return BetaOff
 	}
-	return betaAction(r.beta, request.Values(headers.BetaName))
+	var was headers.Fields
+	for name, value := range request.All() {
+		if headers.Same(name, headers.BetaName) {
+			was = append(was, headers.Field{Name: name, Value: value})
+		}
+	}
+	return betaAction(r.beta, was)
 }
 
 // tap follows one exchange. It belongs to the goroutine that serves it.
 type tap struct {
-	recorder *Recorder
-	live     *proxy.Live
-	request  proxy.Fields
-	stream   bool // of server-sent events
-	seen     bool // not compressed
-	names    eventNames
+	recorder   *Recorder
+	live       *proxy.Live
+	credential string // until the answer's head has come
+	stream     bool   // of server-sent events
+	seen       bool   // not compressed
+	names      eventNames
 }
 
 // Answered looks at the head of the API's answer.
 func (t *tap) Answered(status int, answer proxy.Fields) {
 	t.stream = strings.HasPrefix(strings.ToLower(answer.Get("Content-Type")), "text/event-stream")
 	t.seen = t.stream && answer.Get("Content-Encoding") == ""
-	credential := t.request.Get("X-Api-Key")
-	if credential == "" {
-		credential = t.request.Get("Authorization")
-	}
-	t.recorder.headroom.note(time.Now(), credential, status, answer)
+	t.recorder.headroom.note(time.Now(), t.credential, status, answer)
+	t.credential = ""
 }
 
 // Chunk reads the names of the events.

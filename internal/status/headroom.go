@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // Headroom is what the API last said of its rate limits, over all credentials
@@ -55,11 +57,11 @@ var (
 
 func init() {
 	for i, name := range limitNames {
-		limitFields[i].remaining = http.CanonicalHeaderKey(limitPrefix + name + "-Remaining")
-		limitFields[i].limit = http.CanonicalHeaderKey(limitPrefix + name + "-Limit")
+		limitFields[i].remaining = limitPrefix + name + "-Remaining"
+		limitFields[i].limit = limitPrefix + name + "-Limit"
 	}
 	for i, name := range windowNames {
-		windowFields[i] = http.CanonicalHeaderKey(unifiedPrefix + name + utilizationLabel)
+		windowFields[i] = unifiedPrefix + name + utilizationLabel
 	}
 }
 
@@ -104,7 +106,7 @@ func (h *headroom) hash(credential string) (name credentialHash) {
 // fields are those of an answer that speak of limits.
 type fields interface {
 	Get(name string) string
-	All() iter.Seq2[string, []string]
+	All() iter.Seq2[string, string]
 }
 
 // note keeps what an answer says of limits, if anything.
@@ -147,13 +149,13 @@ func (h *headroom) forgetOne() {
 // counts as not told.
 func readLimits(now time.Time, status int, header fields) (l limits, told bool) {
 	l = limits{at: now, remaining: [4]float64{untold, untold, untold, untold}, utilization: [2]float64{untold, untold}}
-	for name, values := range header.All() {
-		if !strings.HasPrefix(name, limitPrefix) || len(values) == 0 {
+	for name, value := range header.All() {
+		if !headers.Begins(name, limitPrefix) {
 			continue
 		}
 		told = true
-		if strings.HasSuffix(name, "-Reset") {
-			if at := readTime(values[0]); at.After(now) && (l.reset.IsZero() || at.Before(l.reset)) {
+		if strings.HasSuffix(strings.ToLower(name), "-reset") {
+			if at := readTime(value); at.After(now) && (l.reset.IsZero() || at.Before(l.reset)) {
 				l.reset = at
 			}
 		}

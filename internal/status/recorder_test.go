@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -91,7 +89,7 @@ func TestReadersStopNobody(t *testing.T) {
 				r.window.begin(now)
 				live := new(proxy.Live)
 				r.streams.enter(live, now)
-				r.headroom.note(now, fmt.Sprint(n, i), 200, header{"Anthropic-Ratelimit-Unified-5h-Utilization": {"0.5"}})
+				r.headroom.note(now, fmt.Sprint(n, i), 200, header{{Name: "Anthropic-Ratelimit-Unified-5h-Utilization", Value: "0.5"}})
 				r.streams.leave(live)
 				r.window.end(now, Ending{Answer: 200, Whole: true, Client: client})
 				r.clients.count(now, client, 0)
@@ -176,19 +174,28 @@ func TestClientsJudgedByTheLastMinutes(t *testing.T) {
 }
 
 // header is one of which all is shown.
-type header http.Header
+type header headers.Fields
 
-func (h header) Get(name string) string           { return http.Header(h).Get(name) }
-func (h header) All() iter.Seq2[string, []string] { return maps.All(h) }
+func (h header) Get(name string) string { return headers.Fields(h).Get(name) }
+
+func (h header) All() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, f := range h {
+			if !yield(f.Name, f.Value) {
+				return
+			}
+		}
+	}
+}
 
 func TestHeadroom(t *testing.T) {
 	h := newHeadroom()
 	note := func(credential string, status int, lines ...string) {
-		said := make(http.Header)
+		var said header
 		for i := 0; i < len(lines); i += 2 {
-			said.Set(lines[i], lines[i+1])
+			said = append(said, headers.Field{Name: lines[i], Value: lines[i+1]})
 		}
-		h.note(noon, credential, status, header(said))
+		h.note(noon, credential, status, said)
 	}
 	if h.read(noon) != nil {
 		t.Error("something is known before anybody said anything")
@@ -228,7 +235,7 @@ func TestCredentialsLeaveNothing(t *testing.T) {
 	const secret = "sk-ant-oat01-canary"
 	reg := prometheus.NewRegistry()
 	r := NewRecorder(reg, nil, zerolog.Nop())
-	r.headroom.note(time.Now(), secret, 200, header{"Anthropic-Ratelimit-Requests-Limit": {"10"}, "Anthropic-Ratelimit-Requests-Remaining": {"5"}})
+	r.headroom.note(time.Now(), secret, 200, header{{Name: "Anthropic-Ratelimit-Requests-Limit", Value: "10"}, {Name: "anthropic-ratelimit-requests-remaining", Value: "5"}})
 	if one, other := newHeadroom(), newHeadroom(); one.hash(secret) == other.hash(secret) {
 		t.Error("the hash outlives the process")
 	}
@@ -358,8 +365,12 @@ func TestBetaActions(t *testing.T) {
 		{set, []string{"a"}, BetaReplaced},
 		{set, []string{"oauth-2025-04-20"}, BetaPresent},
 	} {
-		was := slices.Clone(tc.was)
-		if got := betaAction(tc.rules, tc.was); got != tc.want || !slices.Equal(was, tc.was) {
+		var was headers.Fields
+		for _, line := range tc.was {
+			was = append(was, headers.Field{Name: "anthropic-beta", Value: line})
+		}
+		before := slices.Clone(was)
+		if got := betaAction(tc.rules, was); got != tc.want || !slices.Equal(was, before) {
 			t.Errorf("%v with %v: %q, want %q", tc.was, tc.rules, got, tc.want)
 		}
 	}

@@ -6,16 +6,20 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
 
+	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
@@ -52,7 +56,7 @@ func (s *Standard) RoundTrip(ctx context.Context, req *upstream.Request) (*upstr
 		WroteHeaders: func() { sent.Store(true) },
 		Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
 			if req.Interim != nil && status != http.StatusContinue {
-				req.Interim(status, http.Header(h))
+				req.Interim(status, headers.FromHTTP(http.Header(h)))
 			}
 			return nil
 		},
@@ -72,7 +76,8 @@ func (s *Standard) RoundTrip(ctx context.Context, req *upstream.Request) (*upstr
 		}
 		return nil, e
 	}
-	out := &upstream.Response{Status: res.StatusCode, Header: res.Header, ContentLength: res.ContentLength, Trailer: res.Trailer}
+	out := &upstream.Response{Status: res.StatusCode, Header: headers.FromHTTP(res.Header), ContentLength: res.ContentLength}
+	out.Trailer.Names = slices.Collect(maps.Keys(res.Trailer))
 	out.Body = &body{res, out}
 	return out, nil
 }
@@ -87,16 +92,35 @@ func (s *Standard) request(ctx context.Context, req *upstream.Request) *http.Req
 		u.RawPath = path
 	}
 	out := (&http.Request{
-		Method: req.Method, URL: u, Host: s.target.Host, Header: req.Header.Clone(), Body: req.Body,
-		ContentLength: req.ContentLength, Trailer: req.Trailer, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: req.Method, URL: u, Host: s.target.Host, Header: req.Header.HTTP(), Body: req.Body,
+		ContentLength: req.ContentLength, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
-	if out.Header == nil {
-		out.Header = http.Header{}
+	if req.Trailer != nil {
+		out.Trailer = http.Header{}
+		for _, name := range req.Trailer.Names {
+			out.Trailer[headers.Canonical(name)] = nil
+		}
+		out.Body = upload{req.Body, req.Trailer, out.Trailer}
 	}
 	if _, ok := out.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = nil // none of the library's own
 	}
 	return out
+}
+
+// upload hands the trailers over at its end.
+type upload struct {
+	io.ReadCloser
+	from *headers.Trailer
+	to   http.Header
+}
+
+func (u upload) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	if err == io.EOF {
+		maps.Copy(u.to, u.from.Fields.HTTP())
+	}
+	return n, err
 }
 
 // body hands the trailers over at its end.
@@ -108,7 +132,7 @@ type body struct {
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.res.Body.Read(p)
 	if err != nil {
-		b.out.Trailer = b.res.Trailer
+		b.out.Trailer.Fields = headers.FromHTTP(b.res.Trailer)
 	}
 	return n, err
 }

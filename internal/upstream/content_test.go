@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"testing"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // Whichever way content is sent, the API gets all of it, and its trailer where
@@ -31,13 +33,13 @@ func TestAllContentArrives(t *testing.T) {
 			for _, whole := range []bool{true, false} {
 				for _, known := range []bool{true, false} {
 					for _, trailer := range []bool{true, false} {
-						req := &Request{Method: "POST", Target: "/", Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body)), Whole: whole, ContentLength: -1}
+						req := &Request{Method: "POST", Target: "/", Body: io.NopCloser(bytes.NewReader(body)), Whole: whole, ContentLength: -1}
 						want := told{body: string(body), length: -1}
 						if known {
 							req.ContentLength, want.length = int64(size), int64(size)
 						}
 						if trailer {
-							req.Trailer = http.Header{"X-Sum": {"7"}}
+							req.Trailer = &headers.Trailer{Names: []string{"x-SUM"}, Fields: headers.Fields{{Name: "X-Sum", Value: "7"}}}
 						}
 						if trailer && (http2 || !known) { // RFC 9112 6.5: chunked content only
 							want.trailer = "7"

@@ -44,7 +44,7 @@ func TestNothingIsSentForAnEndedContext(t *testing.T) {
 			ctx, leave := context.WithCancelCause(t.Context())
 			leave(gone)
 			body := &closeCounter{Reader: strings.NewReader("body")}
-			err := ask(ctx, p, &Request{Method: "POST", Target: "/gone", Header: http.Header{}, Body: body, ContentLength: 4})
+			err := ask(ctx, p, &Request{Method: "POST", Target: "/gone", Body: body, ContentLength: 4})
 			var e *Error
 			if !errors.Is(err, gone) || !errors.As(err, &e) || e.Stage != Unsent {
 				t.Errorf("http2=%v, %s: got %v, want the cause, unsent", http2, name, err)

@@ -19,7 +19,7 @@ type ask func(ctx context.Context, target string, body []byte) (int, error)
 func (p *Pool) asker() ask {
 	return func(ctx context.Context, target string, body []byte) (int, error) {
 		res, err := p.RoundTrip(ctx, &Request{
-			Method: "POST", Target: target, Header: http.Header{}, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
+			Method: "POST", Target: target, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
 		})
 		if err != nil {
 			return 0, err

@@ -6,12 +6,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // h1Conn is an HTTP/1.1 connection. One request at a time owns it; while it is
@@ -174,7 +177,7 @@ func (x *exchange) answer() (*Response, error) {
 			if res.StatusCode == http.StatusContinue {
 				x.out.goOn()
 			}
-			x.req.interim(res.StatusCode, res.Header)
+			x.req.interim(res.StatusCode, headers.FromHTTP(res.Header))
 		default:
 			c.head.end()
 			if res.StatusCode < 300 {
@@ -191,8 +194,8 @@ func (x *exchange) response(res *http.Response) *Response {
 		res.ContentLength = -1
 	}
 	out := &Response{
-		Status: res.StatusCode, Header: res.Header,
-		ContentLength: res.ContentLength, Trailer: res.Trailer,
+		Status: res.StatusCode, Header: headers.FromHTTP(res.Header), ContentLength: res.ContentLength,
+		Trailer: headers.Trailer{Names: slices.Collect(maps.Keys(res.Trailer))},
 	}
 	b := &h1Body{x: x, res: res, out: out}
 	out.Body = b
@@ -257,7 +260,7 @@ func (b *h1Body) Ready() bool {
 func (b *h1Body) finish(err error) {
 	b.done = err
 	if err == io.EOF {
-		b.out.Trailer = b.res.Trailer
+		b.out.Trailer.Fields = headers.FromHTTP(b.res.Trailer)
 	}
 	b.x.end(err == io.EOF && !b.res.Close)
 }

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 var quietStd = log.New(io.Discard, "", 0)
@@ -120,13 +122,13 @@ func TestPragmaStandsAlone(t *testing.T) {
 			}
 		})
 		for range 2 {
-			var early http.Header
-			res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/", Header: http.Header{},
-				Interim: func(_ int, h http.Header) { early = h }})
+			var early headers.Fields
+			res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/",
+				Interim: func(_ int, h headers.Fields) { early = h }})
 			if err != nil {
 				t.Fatal(err)
 			}
-			for what, h := range map[string]http.Header{"interim": early, "final": res.Header} {
+			for what, h := range map[string]headers.Fields{"interim": early, "final": res.Header} {
 				if got := h.Get("Cache-Control"); got != tc.want || h.Get("Pragma") != "no-cache" {
 					t.Errorf("%.40q, %s: %q, want %q", tc.head, what, got, tc.want)
 				}

@@ -46,7 +46,7 @@ func FuzzHTTP1Answer(f *testing.F) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		wantStatus, wantBody, wantErr := oracle(method, answer)
-		res, err := p.RoundTrip(ctx, &Request{Method: method, Target: "/", Header: http.Header{}})
+		res, err := p.RoundTrip(ctx, &Request{Method: method, Target: "/"})
 		if ctx.Err() != nil {
 			t.Fatalf("%q: it hangs", answer)
 		}

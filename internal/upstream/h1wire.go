@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"golang.org/x/net/http/httpguts"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // h1Sink frames content for an HTTP/1.1 connection.
@@ -26,7 +28,7 @@ func (c counted) write(p []byte) error {
 	return err
 }
 
-func (counted) finish(http.Header) error { return nil }
+func (counted) finish(headers.Fields) error { return nil }
 
 // breakOff has nothing to say: the connection is closed with its exchange.
 func (counted) breakOff() {}
@@ -44,7 +46,7 @@ func (c *chunked) write(p []byte) error {
 	return err
 }
 
-func (c *chunked) finish(trailer http.Header) error {
+func (c *chunked) finish(trailer headers.Fields) error {
 	_, err := c.to.Write(append(appendFields([]byte("0\r\n"), trailer), "\r\n"...))
 	return err
 }
@@ -72,8 +74,10 @@ func appendHead(b []byte, host string, req *Request) []byte {
 		b = append(b, "\r\n"...)
 	default:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-		for name := range req.Trailer {
-			b = append(append(append(b, "Trailer: "...), name...), "\r\n"...)
+		if req.Trailer != nil {
+			for _, name := range req.Trailer.Names {
+				b = append(append(append(b, "Trailer: "...), name...), "\r\n"...)
+			}
 		}
 	}
 	return append(b, "\r\n"...)
@@ -84,14 +88,12 @@ func expectsLength(method string) bool {
 	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }
 
-func appendFields(b []byte, h http.Header) []byte {
-	for name, values := range h {
-		for _, v := range values {
-			b = append(b, name...)
-			b = append(b, ": "...)
-			b = append(b, v...)
-			b = append(b, "\r\n"...)
-		}
+func appendFields(b []byte, h headers.Fields) []byte {
+	for _, f := range h {
+		b = append(b, f.Name...)
+		b = append(b, ": "...)
+		b = append(b, f.Value...)
+		b = append(b, "\r\n"...)
 	}
 	return b
 }

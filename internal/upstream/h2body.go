@@ -4,10 +4,12 @@ import (
 	"context"
 	"io"
 	"net/http"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // await waits for the head of the answer and passes on what comes before it.
-func (s *h2Stream) await(ctx context.Context, interim func(int, http.Header)) (*Response, error) {
+func (s *h2Stream) await(ctx context.Context, interim func(int, headers.Fields)) (*Response, error) {
 	for {
 		s.conn.mu.Lock()
 		res, err, early := s.res, s.err, s.interim
@@ -93,9 +95,7 @@ func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 	switch {
 	case s.inbox.size > 0:
 	case s.complete:
-		if s.trailer != nil {
-			s.res.Trailer = s.trailer
-		}
+		s.res.Trailer.Fields = s.trailer
 		return n, true, io.EOF
 	case s.err != nil:
 		return n, true, s.err

@@ -102,7 +102,7 @@ func FuzzHTTP2Answer(f *testing.F) {
 		defer cancel()
 		body := bytes.Repeat([]byte("b"), 100)
 		res, err := p.RoundTrip(ctx, &Request{
-			Method: "POST", Target: "/", Header: http.Header{}, ContentLength: int64(len(body)),
+			Method: "POST", Target: "/", ContentLength: int64(len(body)),
 			Body: io.NopCloser(bytes.NewReader(body)), Whole: true,
 		})
 		if err == nil {

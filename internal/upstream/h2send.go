@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 func (c *h2Conn) roundTrip(ctx context.Context, req *Request) (*Response, error) {
@@ -96,12 +98,8 @@ func (c *h2Conn) writeHead(id uint32, req *Request) {
 	if req.ContentLength > 0 || req.ContentLength == 0 && expectsLength(req.Method) {
 		c.field("content-length", strconv.FormatInt(req.ContentLength, 10), false)
 	}
-	if len(req.Trailer) > 0 {
-		names := make([]string, 0, len(req.Trailer))
-		for name := range req.Trailer {
-			names = append(names, lower(name))
-		}
-		c.field("trailer", strings.Join(names, ", "), false)
+	if req.Trailer != nil {
+		c.field("trailer", strings.ToLower(strings.Join(req.Trailer.Names, ", ")), false)
 	}
 	c.writeBlock(id, req.Body == nil)
 }
@@ -110,15 +108,10 @@ func (c *h2Conn) field(name, value string, sensitive bool) {
 	_ = c.encoder.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: sensitive})
 }
 
-func (c *h2Conn) encodeFields(h http.Header) {
-	for name, values := range h {
-		// Many clients share the connection: their credentials must not share
-		// a compression table (RFC 7541 7.1.3).
-		sensitive := name == "Authorization" || name == "X-Api-Key" || name == "Cookie"
-		name = lower(name)
-		for _, v := range values {
-			c.field(name, v, sensitive)
-		}
+func (c *h2Conn) encodeFields(h headers.Fields) {
+	for _, f := range h {
+		name, secret := headers.Lower(f.Name)
+		c.field(name, f.Value, secret)
 	}
 }
 

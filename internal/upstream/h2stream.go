@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"golang.org/x/net/http2"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // h2Stream is one request and its answer on an HTTP/2 connection. Its fields
@@ -24,7 +26,7 @@ type h2Stream struct {
 
 	interim  []interimHead
 	res      *Response
-	trailer  http.Header // becomes the response's at its end
+	trailer  headers.Fields // becomes the response's at its end
 	inbox    inbox
 	complete bool // the whole answer has come
 	err      *Error
@@ -39,7 +41,7 @@ type h2Stream struct {
 
 type interimHead struct {
 	status int
-	header http.Header
+	header headers.Fields
 }
 
 var (
@@ -128,15 +130,16 @@ const mostInterim = 16
 func (s *h2Stream) final(f *http2.MetaHeadersFrame, status int) error {
 	res := &Response{Status: status, Header: headerOf(f), ContentLength: -1, Body: &h2Body{s: s}}
 	s.left = -1
-	if declared := res.Header["Content-Length"]; len(declared) == 1 {
-		n, err := strconv.ParseUint(declared[0], 10, 63)
+	if declared, lines := res.Header.Find("Content-Length"); lines == 1 {
+		n, err := strconv.ParseUint(declared, 10, 63)
 		if err != nil {
 			return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
 		}
 		res.ContentLength = int64(n)
 		s.left = int64(n)
 	}
-	res.Trailer = announced(res.Header)
+	res.Trailer.Names = announced(res.Header)
+	res.Header = res.Header.Without("Trailer")
 	s.res = res
 	s.wake()
 	head := s.bare // a HEAD's answer says nothing of a length that it does not name
@@ -272,7 +275,7 @@ func (s *h2Stream) write(p []byte) error {
 var errStopped = errors.New("the stream has ended")
 
 // finish ends our side, with the trailers where there are some.
-func (s *h2Stream) finish(trailer http.Header) error {
+func (s *h2Stream) finish(trailer headers.Fields) error {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()

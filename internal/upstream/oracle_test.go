@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/internal/upstream"
 )
@@ -106,9 +107,9 @@ func TestTheOracleAgrees(t *testing.T) {
 	large := strings.Repeat("0123456789", 100_000)
 	type ask struct {
 		method, target, body string
-		header               http.Header
+		header               headers.Fields
 		unknown              bool
-		trailer              http.Header
+		trailer              *headers.Trailer
 	}
 	asks := []ask{
 		{method: "GET", target: "/"},
@@ -122,9 +123,9 @@ func TestTheOracleAgrees(t *testing.T) {
 		{method: "POST", target: "/small", body: "small"},
 		{method: "POST", target: "/large", body: large},
 		{method: "PUT", target: "/unknown", body: large, unknown: true},
-		{method: "POST", target: "/trailer", body: "small", unknown: true, trailer: http.Header{"X-After": {"yes"}}},
-		{method: "POST", target: "/expect", body: large, header: http.Header{"Expect": {"100-continue"}}},
-		{method: "GET", target: "/early", header: http.Header{"Early": {"yes"}, "User-Agent": {"agent"}, "X-Two": {"1", "2"}}},
+		{method: "POST", target: "/trailer", body: "small", unknown: true, trailer: &headers.Trailer{Names: []string{"x-After"}, Fields: headers.Fields{{Name: "X-After", Value: "yes"}}}},
+		{method: "POST", target: "/expect", body: large, header: headers.Fields{{Name: "expect", Value: "100-continue"}}},
+		{method: "GET", target: "/early", header: headers.Fields{{Name: "Early", Value: "yes"}, {Name: "X-TWO", Value: "1"}, {Name: "user-agent", Value: "agent"}, {Name: "x-two", Value: "2"}}},
 		{method: "GET", target: "/204"},
 		{method: "GET", target: "/304"},
 		{method: "GET", target: "/cut"},
@@ -136,10 +137,9 @@ func TestTheOracleAgrees(t *testing.T) {
 			for name, e := range es {
 				var early []string
 				req := &upstream.Request{
-					Method: a.method, Target: a.target, Header: http.Header{}, ContentLength: int64(len(a.body)), Trailer: a.trailer,
-					Interim: func(status int, h http.Header) { early = append(early, fmt.Sprint(status, h["Link"])) },
+					Method: a.method, Target: a.target, Header: a.header, ContentLength: int64(len(a.body)), Trailer: a.trailer,
+					Interim: func(status int, h headers.Fields) { early = append(early, fmt.Sprint(status, h.Get("Link"))) },
 				}
-				maps.Copy(req.Header, a.header)
 				if a.body != "" {
 					req.Body = io.NopCloser(strings.NewReader(a.body))
 				}
@@ -165,8 +165,8 @@ func told(t *testing.T, e engine, req *upstream.Request, early *[]string) string
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	delete(res.Header, "Date")
-	return fmt.Sprint(res.Status, *early, res.Header, res.ContentLength, len(body), fmt.Sprintf(" %x ", sha256.Sum256(body)), res.Trailer, err != nil)
+	h := res.Header.Without("date").HTTP() // in no order
+	return fmt.Sprint(res.Status, *early, h, res.ContentLength, len(body), fmt.Sprintf(" %x ", sha256.Sum256(body)), res.Trailer, err != nil)
 }
 
 // cpu is the processor time that the process has used: the figure to trust on a
@@ -192,7 +192,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 			b.Run(wire+"/"+name, func(b *testing.B) {
 				b.ReportAllocs()
 				b.SetParallelism(16)
-				header := http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer x"}, "User-Agent": {"a"}}
+				header := headers.FromHTTP(http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer x"}, "User-Agent": {"a"}})
 				before := cpu(b)
 				b.RunParallel(func(pb *testing.PB) {
 					for pb.Next() {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -125,7 +124,7 @@ func post(p *Pool, body io.Reader) *Request {
 	if !ok {
 		closer = io.NopCloser(body) // never waits
 	}
-	return &Request{Method: "POST", Target: "/", Header: http.Header{}, ContentLength: -1, Body: closer}
+	return &Request{Method: "POST", Target: "/", ContentLength: -1, Body: closer}
 }
 
 func endless() io.Reader { return io.MultiReader(strings.NewReader("begin"), zeros{}) }

@@ -49,7 +49,7 @@ func api(t testing.TB, http2 bool, h http.HandlerFunc) *Pool {
 
 // get asks for a path and reads the whole answer.
 func get(ctx context.Context, p *Pool, path string) (string, error) {
-	res, err := p.RoundTrip(ctx, &Request{Method: "GET", Target: path, Header: http.Header{}})
+	res, err := p.RoundTrip(ctx, &Request{Method: "GET", Target: path})
 	if err != nil {
 		return "", err
 	}
@@ -214,7 +214,7 @@ func TestDialsOutliveTheirRequests(t *testing.T) {
 		}
 		// One in the middle of a dial, one that comes too late.
 		done := make(chan error, 1)
-		hold, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/", Header: http.Header{}})
+		hold, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,7 +247,7 @@ func TestCloseEndsExchanges(t *testing.T) {
 			<-r.Context().Done()
 			close(left)
 		})
-		res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/", Header: http.Header{}})
+		res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -319,7 +319,7 @@ func TestHTTP2BufferIsBounded(t *testing.T) {
 			_, _ = w.Write(block)
 		}
 	})
-	res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/", Header: http.Header{}})
+	res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"io"
-	"net/http"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -60,7 +59,7 @@ func TestContentHasItsOwnRecords(t *testing.T) {
 				body[i] = byte(i * 7)
 			}
 			_, _ = p.RoundTrip(t.Context(), &Request{
-				Method: "POST", Target: "/", Header: http.Header{}, ContentLength: size, Whole: whole, Body: io.NopCloser(bytes.NewReader(body)),
+				Method: "POST", Target: "/", ContentLength: size, Whole: whole, Body: io.NopCloser(bytes.NewReader(body)),
 			})
 			if !bytes.Equal(<-got, body) {
 				t.Errorf("whole=%v: another body arrived", whole)

@@ -2,10 +2,11 @@ package upstream
 
 import (
 	"io"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // sink is where the content of a request goes: an HTTP/1.1 connection or an
@@ -14,7 +15,7 @@ type sink interface {
 	// write takes p whole, or fails for good.
 	write(p []byte) error
 	// finish ends the content.
-	finish(trailer http.Header) error
+	finish(trailer headers.Fields) error
 	// breakOff says that it will not be completed.
 	breakOff()
 }
@@ -38,7 +39,7 @@ const continueTimeout = time.Second
 
 func startUpload(to sink, req *Request) *upload {
 	u := &upload{body: req.Body, to: to, permitted: make(chan struct{}), done: make(chan struct{})}
-	if len(req.Header["Expect"]) == 0 {
+	if !req.Header.Has("Expect") {
 		u.goOn()
 	}
 	go func() {
@@ -67,7 +68,7 @@ func (u *upload) run(req *Request) error {
 		switch err {
 		case nil:
 		case io.EOF: // the body itself guarantees its length: a shorter one fails
-			return u.to.finish(req.Trailer)
+			return u.to.finish(req.trailer())
 		default:
 			u.to.breakOff()
 			return err

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // Request is one attempt to have a request answered.
@@ -21,9 +23,9 @@ type Request struct {
 	// Target is the request target exactly as it goes on the wire: the path
 	// with an optional query, or "*".
 	Target string
-	// Header holds the end-to-end fields with canonical keys. The engine reads
-	// it until RoundTrip returns and changes nothing.
-	Header http.Header
+	// Header holds the end-to-end fields. The engine reads it until RoundTrip
+	// returns and changes nothing.
+	Header headers.Fields
 	// Body is nil for a request without content. One goroutine of the engine
 	// reads it. The engine closes it, more than once perhaps, and Close must end
 	// a Read that waits. Once the exchange has ended nobody reads it any more.
@@ -33,17 +35,17 @@ type Request struct {
 	Whole bool
 	// ContentLength is the length of Body, -1 when unknown.
 	ContentLength int64
-	// Trailer is filled by whoever reads Body to its end; its keys are known
-	// before.
-	Trailer http.Header
+	// Trailer is nil when there is none. Its fields are there once Body has
+	// returned io.EOF.
+	Trailer *headers.Trailer
 	// Interim, when not nil, is called for each 1xx answer but 101, and 100 where
 	// the request expects it: its content is read then. It is called by the
-	// goroutine that called RoundTrip.
-	Interim func(status int, h http.Header)
+	// goroutine that called RoundTrip, and the fields are its own.
+	Interim func(status int, h headers.Fields)
 }
 
-func (r *Request) interim(status int, h http.Header) {
-	if r.Interim != nil && (status != http.StatusContinue || len(r.Header["Expect"]) == 0) {
+func (r *Request) interim(status int, h headers.Fields) {
+	if r.Interim != nil && (status != http.StatusContinue || !r.Header.Has("Expect")) {
 		r.Interim(status, h)
 	}
 }
@@ -51,16 +53,24 @@ func (r *Request) interim(status int, h http.Header) {
 // atOnce reports whether the content may go out right behind the head, as it
 // is: nothing has to be waited for, framed by the way or said after it.
 func (r *Request) atOnce() bool {
-	return r.Whole && r.ContentLength >= 0 && len(r.Trailer) == 0 && len(r.Header["Expect"]) == 0
+	return r.Whole && r.ContentLength >= 0 && r.Trailer == nil && !r.Header.Has("Expect")
+}
+
+func (r *Request) trailer() headers.Fields {
+	if r.Trailer == nil {
+		return nil
+	}
+	return r.Trailer.Fields
 }
 
 // Response is the head of an answer and its body.
 type Response struct {
-	Status        int
-	Header        http.Header
+	Status int
+	// Header is the caller's to change, and has room for a field of its own.
+	Header        headers.Fields
 	ContentLength int64 // -1 when unknown
-	// Trailer is complete once Body has returned io.EOF.
-	Trailer http.Header
+	// Trailer may have other fields than those that were announced.
+	Trailer headers.Trailer
 	// Body is never nil. Closing it before io.EOF ends the exchange upstream at
 	// once. It is not safe for concurrent use. It may have a method Ready() bool,
 	// which reports whether Read would not wait.

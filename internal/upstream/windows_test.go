@@ -32,7 +32,7 @@ func TestStalledReadersAreBounded(t *testing.T) {
 		var open []io.Closer
 		var most int64
 		for range stalled {
-			res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/flood", Header: http.Header{}})
+			res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/flood"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,7 +107,7 @@ func TestWindowsAreTakenBackInOrder(t *testing.T) {
 		p.budget.take(1)
 		p.budget.take(1)
 		p.budget.level.Store(0) // the connection opens before that is known
-		res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/", Header: http.Header{}})
+		res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +133,7 @@ func TestWindowsGrowForThoseWhoKeepUp(t *testing.T) {
 		in(t, func(t *testing.T, f *far) {
 			farAPI(t, f, nil, sized)
 			p := farPool(t, f)
-			res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/50000000", Header: http.Header{}})
+			res, err := p.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/50000000"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -205,7 +205,7 @@ func TestAnAnswerWithoutContentIsWholeAtItsHead(t *testing.T) {
 			})
 			p := farPool(t, f)
 			for range 3 {
-				res, err := p.RoundTrip(t.Context(), &Request{Method: tc.method, Target: "/", Header: http.Header{}})
+				res, err := p.RoundTrip(t.Context(), &Request{Method: tc.method, Target: "/"})
 				if err != nil {
 					t.Fatalf("%v: %v", tc, err)
 				}

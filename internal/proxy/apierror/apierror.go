@@ -4,8 +4,9 @@ package apierror
 
 import (
 	"encoding/json"
-	"net/http"
 	"strconv"
+
+	"anthropic-oauth-proxy/internal/headers"
 )
 
 // Error is an answer of the proxy's own. Its message is shown to the
@@ -61,15 +62,15 @@ func (e Error) Body(requestID string) []byte {
 	return b
 }
 
-// Header is what goes with the body.
-func (e Error) Header() http.Header {
-	h := http.Header{"Content-Type": {"application/json"}}
+// Header is what goes with the body; it is the caller's own.
+func (e Error) Header() headers.Fields {
+	h := headers.Fields{{Name: "Content-Type", Value: "application/json"}}
 	switch {
 	case e.Retry.Never:
-		h["X-Should-Retry"] = []string{"false"}
+		h = append(h, headers.Field{Name: "X-Should-Retry", Value: "false"})
 	case e.Retry.After > 0:
-		h["Retry-After"] = []string{strconv.Itoa(e.Retry.After)}
-		h["X-Should-Retry"] = []string{"true"}
+		h = append(h, headers.Field{Name: "Retry-After", Value: strconv.Itoa(e.Retry.After)},
+			headers.Field{Name: "X-Should-Retry", Value: "true"})
 	}
 	return h
 }
