@@ -111,7 +111,7 @@ func TestRefuses(t *testing.T) {
 		{"empty query", "[proxy]\nupstream_url = \"https://a?\"", want{2, "proxy.upstream_url", "query or a fragment"}},
 		{"fragment", "[proxy]\nupstream_url = \"https://a/#hunter2\"", want{2, "proxy.upstream_url", "query or a fragment"}},
 		{"path", "[proxy]\nupstream_url = \"https://a/v1\"", want{2, "proxy.upstream_url", "contains a path"}},
-		{"own address", "[proxy]\nupstream_url = \"http://localhost:8080\"", want{2, "proxy.upstream_url", "own address"}},
+		{"own address (9110 7.6)", "[proxy]\nupstream_url = \"http://localhost:8080\"", want{2, "proxy.upstream_url", "own address"}},
 		{"own address by default port", "[proxy]\nlisten_addr = \":80\"\nupstream_url = \"http://127.0.0.1\"", want{3, "proxy.upstream_url", "own address"}},
 
 		{"missing CA file", "[proxy]\nupstream_ca_file = \"/hunter2\"", want{2, "proxy.upstream_ca_file", "no such file"}},

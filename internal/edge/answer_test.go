@@ -12,6 +12,8 @@ import (
 	"anthropic-oauth-proxy/internal/headers"
 )
 
+// An answer has one framing, and the one that its client and its status allow
+// (9110 8.6, 9110 9.3.2, 9112 6.1, 9112 6.2, 9112 9.6).
 func TestAnswersOnTheWire(t *testing.T) {
 	onEach(t, func(t *testing.T, open func(handlerFunc) *doorway) {
 		for _, tc := range []struct {
@@ -112,6 +114,7 @@ func TestEachWriteArrives(t *testing.T) {
 	})
 }
 
+// Interim answers come before the final one, and not to HTTP/1.0 (9110 15.2).
 func TestInterimAnswers(t *testing.T) {
 	onEach(t, func(t *testing.T, open func(handlerFunc) *doorway) {
 		d := open(func(c Client) {
@@ -144,7 +147,7 @@ func TestInterimAnswers(t *testing.T) {
 		if res, body, err := c.answer("POST"); err != nil || body != "{} <nil>" || res.Close {
 			t.Errorf("%q, %v", body, err)
 		}
-		// HTTP/1.0 knows none of it (RFC 9110 15.2, 10.1.1).
+		// HTTP/1.0 knows none of it (9110 15.2, 9110 10.1.1).
 		c = d.dial()
 		c.send("POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{}")
 		if rest, err := c.rest(); !strings.HasPrefix(rest, "HTTP/1.0 200 OK\r\n") || err != nil {
@@ -226,6 +229,8 @@ func TestFullDuplex(t *testing.T) {
 	})
 }
 
+// Pages of our own know GET and HEAD, whose answer has the length of the other's
+// (RFC 9110 9.1, 9110 9.3.2, 9110 8.6).
 func TestPages(t *testing.T) {
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Path", r.URL.Path+"|"+r.URL.RawQuery)

@@ -48,7 +48,7 @@ func TestHeadersOfARequest(t *testing.T) {
 }
 
 // Requests that were sent without waiting are answered in order, and none
-// reads of another's bytes.
+// reads of another's bytes (9112 9.3.2).
 func TestPipelining(t *testing.T) {
 	onEach(t, func(t *testing.T, open func(handlerFunc) *doorway) {
 		c := open(echo).dial()

@@ -90,7 +90,8 @@ func TestWhoLeavesTheLineIsForgotten(t *testing.T) {
 }
 
 // Who waited in line and stayed is served, byte for byte, whatever the framing
-// and however little memory there is.
+// and however little memory there is; who waits for a permission gets ours
+// (9110 10.1.1).
 func TestWhoWaitsInLineIsServedWhole(t *testing.T) {
 	for _, size := range []int{100, 1 << 20, 8 << 20, 9 << 20} {
 		for _, declared := range []bool{true, false} {

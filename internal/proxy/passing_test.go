@@ -113,7 +113,8 @@ func TestTrailers(t *testing.T) {
 }
 
 // What belongs in front of a message does not follow it, in either direction:
-// whoever merges a trailer into a header would frame, route or authorize by it.
+// whoever merges a trailer into a header would frame, route or authorize by it
+// (9110 6.5.1).
 func TestTrailersThatFrameOrAuthorizeAreDropped(t *testing.T) {
 	const bad = "transfer-encoding: chunked|content-length: 5|host: evil|connection: close|te: x|trailer: x|authorization: a|x-api-key: a|" +
 		"www-authenticate: a|proxy-authenticate: a|cookie: a|set-cookie: a=b|content-type: a/b|content-encoding: gzip|content-range: x|" +
@@ -177,7 +178,7 @@ func TestHTTP10Client(t *testing.T) {
 	}
 }
 
-// A client that asks first gets the API's word, not ours.
+// A client that asks first gets the API's word, not ours (9110 10.1.1).
 func TestExpectContinue(t *testing.T) {
 	for _, tc := range []struct {
 		name, first string

@@ -53,6 +53,8 @@ func h1plays(t *testing.T, seen *tally, do func(n int, c net.Conn, r *http.Reque
 
 const fine = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
 
+// What is repeated cannot have been processed, or promises to change nothing
+// (9110 9.2.2).
 func TestRetriesAreExactlyTheDocumentedOnes(t *testing.T) {
 	first := func(fault func(p *h2peer, id uint32)) play {
 		return func(n int, p *h2peer, r h2request) {
@@ -221,6 +223,7 @@ func TestDialFailuresAreRetried(t *testing.T) {
 	}
 }
 
+// The API is who its certificate says, or gets nothing (9110 4.3.4).
 func TestUntrustedAPI(t *testing.T) {
 	o := served(t, "tls2", func(http.ResponseWriter, *http.Request) { t.Error("the request went out") })
 	o.engine.TLS = &tls.Config{} // the system's roots do not know the test's

@@ -88,7 +88,7 @@ func TestForwardedAnswers(t *testing.T) {
 	}
 }
 
-// 9112 6.3, 9.2: what stands behind an answer answers nobody.
+// 9112 6.3, 9112 9.2: what stands behind an answer answers nobody.
 func TestNothingIsAnsweredByWhatStandsBehind(t *testing.T) {
 	api := scripted(t, func(_ int, c net.Conn) {
 		br := bufio.NewReader(c)

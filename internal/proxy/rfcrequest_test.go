@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What goes upstream of a request, by the section that asks for it: the whole
@@ -27,6 +28,8 @@ func TestForwardedRequests(t *testing.T) {
 		{"9112 3.2.4", "absolute form with a query", "OPTIONS http://other.example?a HTTP/1.1\r\nHost: x\r\n\r\n", []string{"options /?a http/1.1\r\n"}, nil},
 		{"9110 7.7", "an empty path", "GET http://other.example HTTP/1.1\r\nHost: x\r\n\r\n", []string{"get / http/1.1\r\n"}, nil},
 		{"9110 7.7", "path and query stay", "GET //a/../%2e?b=%41&&c HTTP/1.1\r\nHost: x\r\n\r\n", []string{"get //a/../%2e?b=%41&&c http/1.1\r\n"}, nil},
+		{"9110 7.4", "https behind us is asked for in the clear", "GET https://api.anthropic.com/a HTTP/1.1\r\nHost: api.anthropic.com\r\n\r\n", []string{"get /a http/1.1\r\n"}, nil},
+		{"9110 7.6.3", "Via ends here, and none is ours", "GET / HTTP/1.1\r\nHost: x\r\nVia: 1.1 a, 1.0 b\r\n\r\n", nil, []string{"via"}},
 		{"9110 7.2", "a Host of our own", "GET / HTTP/1.1\r\nHost: client.example\r\n\r\n", []string{host}, []string{"client.example"}},
 		{"9110 5.1", "unknown fields stay", "GET / HTTP/1.1\r\nHost: x\r\nX-New-Thing: 1\r\n\r\n", []string{"x-new-thing: 1\r\n"}, nil},
 		{"9110 5.3", "lines of a field keep their order", "GET / HTTP/1.1\r\nHost: x\r\nX-A: 2\r\nX-B: 0\r\nx-a: 1\r\n\r\n", []string{"x-a: 2\r\nx-b: 0\r\nx-a: 1\r\n"}, nil},
@@ -133,13 +136,25 @@ func TestAnsweredHere(t *testing.T) {
 			if res.StatusCode != tc.status || strings.Contains(body, "canary") {
 				t.Errorf("status %d, want %d: %q", res.StatusCode, tc.status, body)
 			}
-			// An origin server with a clock says when (9110 6.6.1).
-			if _, err := http.ParseTime(res.Header.Get("Date")); err != nil {
+			// Who answers says when (9110 6.6.1), as it is said (9110 5.6.7).
+			if _, err := time.Parse(http.TimeFormat, res.Header.Get("Date")); err != nil {
 				t.Errorf("the date is %q", res.Header.Get("Date"))
 			}
 		})
 	}
 	if got := a.take(); len(got) > 0 {
 		t.Errorf("the API got %q", got)
+	}
+}
+
+// No error of ours has a status that needs a field with it: a challenge, the
+// methods that are allowed, another protocol, a range; and none is a success
+// (9110 7.8, 9110 10.2.1, 9110 11.6.1, 9110 11.7.1, 9110 15.3.6).
+func TestNoStatusOfOursNeedsAField(t *testing.T) {
+	for c := range causes {
+		switch s := table[c].status; {
+		case s == 401, s == 405, s == 407, s == 416, s == 426, 100 <= s && s < 400:
+			t.Errorf("%s is told as %d", table[c].name, s)
+		}
 	}
 }

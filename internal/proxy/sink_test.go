@@ -169,7 +169,8 @@ func TestAnExchangeInFlight(t *testing.T) {
 }
 
 // Callers are told apart by node, else by credential, else by connection, and
-// their keys are of this process alone.
+// their keys are of this process alone. Requests are nobody's for their connection's
+// sake when they say whose they are (9110 3.3).
 func TestLineKeys(t *testing.T) {
 	k := newLineKeys()
 	h := func(pairs ...string) (h headers.Fields) {

@@ -41,7 +41,7 @@ func TestAllContentArrives(t *testing.T) {
 						if trailer {
 							req.Trailer = &headers.Trailer{Names: []string{"x-SUM"}, Fields: headers.Fields{{Name: "X-Sum", Value: "7"}}}
 						}
-						if trailer && (http2 || !known) { // RFC 9112 6.5: chunked content only
+						if trailer && (http2 || !known) { // RFC 9112 7.1.2: chunked content only
 							want.trailer = "7"
 						}
 						what := fmt.Sprintf("http2=%v, %d bytes, whole=%v, known=%v, trailer=%v", http2, size, whole, known, trailer)
