@@ -117,6 +117,9 @@ func newLive(method, target string, h headers.Fields) *Live {
 
 const unknown = -1
 
+// Accepted is when the request's head had come.
+func (l *Live) Accepted() time.Time { return l.accepted }
+
 // Record is what is known now.
 func (l *Live) Record() *Record {
 	r := &Record{

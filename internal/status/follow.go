@@ -83,7 +83,7 @@ func (r *Recorder) Reads() proxy.Reads {
 func (r *Recorder) Follow(live *proxy.Live, request proxy.Fields) proxy.Tap {
 	now := time.Now()
 	r.window.begin(now)
-	r.streams.enter(live, now)
+	r.streams.enter(live)
 	r.betas[r.betaAction(request)].Inc()
 	t := &tap{recorder: r, live: live, credential: request.Get("X-Api-Key")}
 	if t.credential == "" {

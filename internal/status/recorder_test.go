@@ -88,7 +88,7 @@ func TestReadersStopNobody(t *testing.T) {
 				now, client := time.Now(), fmt.Sprintf("claude-cli/1.%d.%d", n, i)
 				r.window.begin(now)
 				live := new(proxy.Live)
-				r.streams.enter(live, now)
+				r.streams.enter(live)
 				r.headroom.note(now, fmt.Sprint(n, i), 200, header{{Name: "Anthropic-Ratelimit-Unified-5h-Utilization", Value: "0.5"}})
 				r.streams.leave(live)
 				r.window.end(now, Ending{Answer: 200, Whole: true, Client: client})
@@ -255,12 +255,12 @@ func TestCredentialsLeaveNothing(t *testing.T) {
 	}
 }
 
-func TestStreamsAreOldestFirst(t *testing.T) {
+func TestTheTableOfStreams(t *testing.T) {
 	var s streams
 	all := make([]*proxy.Live, 300)
 	for i := range all {
 		all[i] = new(proxy.Live)
-		s.enter(all[i], noon.Add(-time.Duration(i)*time.Second))
+		s.enter(all[i])
 	}
 	if list := s.read(noon, StreamsShown); len(list) != StreamsShown {
 		t.Fatalf("%d are listed", len(list))

@@ -12,26 +12,22 @@ import (
 // streams is the table of the requests in flight. Who adds or leaves never
 // waits for who reads: it is a concurrent map, and its entries are atomic. The
 // zero table is empty.
-type streams struct{ live sync.Map } // *proxy.Live -> when it came
+type streams struct{ live sync.Map } // of *proxy.Live
 
-func (s *streams) enter(l *proxy.Live, now time.Time) { s.live.Store(l, now) }
-func (s *streams) leave(l *proxy.Live)                { s.live.Delete(l) }
+func (s *streams) enter(l *proxy.Live) { s.live.Store(l, nil) }
+func (s *streams) leave(l *proxy.Live) { s.live.Delete(l) }
 
 // read lists the oldest.
 func (s *streams) read(now time.Time, most int) []Stream {
-	type entry struct {
-		live  *proxy.Live
-		since time.Time
-	}
-	var all []entry
-	s.live.Range(func(l, since any) bool {
-		all = append(all, entry{l.(*proxy.Live), since.(time.Time)})
+	var all []*proxy.Live
+	s.live.Range(func(l, _ any) bool {
+		all = append(all, l.(*proxy.Live))
 		return true
 	})
-	slices.SortFunc(all, func(a, b entry) int { return a.since.Compare(b.since) })
+	slices.SortFunc(all, func(a, b *proxy.Live) int { return a.Accepted().Compare(b.Accepted()) })
 	list := make([]Stream, 0, min(most, len(all)))
-	for _, e := range all[:min(most, len(all))] {
-		list = append(list, view(e.live.Record(), now))
+	for _, l := range all[:min(most, len(all))] {
+		list = append(list, view(l.Record(), now))
 	}
 	return list
 }
