@@ -1,20 +1,13 @@
 package status
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"iter"
+	"hash/maphash"
 	"math"
-	"net/http"
-	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"anthropic-oauth-proxy/internal/headers"
 )
 
 // Headroom is what the API last said of its rate limits, over all credentials
@@ -35,78 +28,28 @@ type Headroom struct {
 }
 
 const (
-	credentialsKept  = 256
-	limitsBelieved   = time.Hour
-	limitPrefix      = "Anthropic-Ratelimit-"
-	unifiedPrefix    = limitPrefix + "Unified-"
-	utilizationLabel = "-Utilization"
+	credentialsKept = 256
+	limitsBelieved  = time.Hour
 )
-
-// limitNames are the documented limits, windowNames the windows of the
-// subscriptions. The sets are closed: they are metric labels.
-var (
-	limitNames  = []string{"requests", "tokens", "input-tokens", "output-tokens"}
-	windowNames = []string{"5h", "7d"}
-)
-
-// The fields that tell of them, spelled once: every answer is asked for them.
-var (
-	limitFields  [4]struct{ remaining, limit string }
-	windowFields [2]string
-)
-
-func init() {
-	for i, name := range limitNames {
-		limitFields[i].remaining = limitPrefix + name + "-Remaining"
-		limitFields[i].limit = limitPrefix + name + "-Limit"
-	}
-	for i, name := range windowNames {
-		windowFields[i] = unifiedPrefix + name + utilizationLabel
-	}
-}
 
 // headroom keeps the newest word on limits of each credential, under a keyed
 // hash whose key is nowhere but in this process's memory. Who reads makes
 // nobody wait who notes.
 type headroom struct {
-	key  [32]byte
-	last sync.Map // credentialHash -> limits
+	key  maphash.Seed
+	last sync.Map // credentialHash -> *atomic.Pointer[limits]
 
 	mu    sync.Mutex // held by who adds a new credential
 	known int
 }
 
-type credentialHash [16]byte
+type credentialHash uint64
 
-// limits are what one answer said.
-type limits struct {
-	at          time.Time
-	refused     time.Time // until when; zero when it is not
-	remaining   [4]float64
-	utilization [2]float64
-	reset       time.Time
-}
-
-const untold = -1
-
-func newHeadroom() *headroom {
-	h := &headroom{}
-	_, _ = rand.Read(h.key[:]) // never fails
-	return h
-}
+func newHeadroom() *headroom { return &headroom{key: maphash.MakeSeed()} }
 
 // hash names a credential for as long as the process lives.
-func (h *headroom) hash(credential string) (name credentialHash) {
-	mac := hmac.New(sha256.New, h.key[:])
-	mac.Write([]byte(credential))
-	copy(name[:], mac.Sum(nil))
-	return name
-}
-
-// fields are those of an answer that speak of limits.
-type fields interface {
-	Get(name string) string
-	All() iter.Seq2[string, string]
+func (h *headroom) hash(credential string) credentialHash {
+	return credentialHash(maphash.String(h.key, credential))
 }
 
 // note keeps what an answer says of limits, if anything.
@@ -116,18 +59,26 @@ func (h *headroom) note(now time.Time, credential string, status int, header fie
 		return
 	}
 	name := h.hash(credential)
-	if was, known := h.last.Load(name); known && h.last.CompareAndSwap(name, was, l) {
+	if last, known := h.last.Load(name); known {
+		last.(*atomic.Pointer[limits]).Store(&l)
 		return
 	}
+	h.remember(name, &l)
+}
+
+// remember keeps the first word on a credential's limits.
+func (h *headroom) remember(name credentialHash, l *limits) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, known := h.last.Load(name); !known {
-		if h.known == credentialsKept {
-			h.forgetOne()
-		}
-		h.known++
+	first := new(atomic.Pointer[limits])
+	first.Store(l)
+	if last, known := h.last.LoadOrStore(name, first); known {
+		last.(*atomic.Pointer[limits]).Store(l)
+		return
 	}
-	h.last.Store(name, l)
+	if h.known++; h.known > credentialsKept {
+		h.forgetOne()
+	}
 }
 
 // forgetOne drops the credential that has been silent for longest. The caller
@@ -135,101 +86,30 @@ func (h *headroom) note(now time.Time, credential string, status int, header fie
 func (h *headroom) forgetOne() {
 	var oldest any
 	var at time.Time
-	h.last.Range(func(name, l any) bool {
-		if said := l.(limits).at; oldest == nil || said.Before(at) {
-			oldest, at = name, said
+	h.each(func(name any, l *limits) {
+		if oldest == nil || l.at.Before(at) {
+			oldest, at = name, l.at
 		}
-		return true
 	})
 	h.last.Delete(oldest)
 	h.known--
 }
 
-// readLimits understands what it can of both families; a value that is none
-// counts as not told.
-func readLimits(now time.Time, status int, header fields) (l limits, told bool) {
-	l = limits{at: now, remaining: [4]float64{untold, untold, untold, untold}, utilization: [2]float64{untold, untold}}
-	for name, value := range header.All() {
-		if !headers.Begins(name, limitPrefix) {
-			continue
-		}
-		told = true
-		if strings.HasSuffix(strings.ToLower(name), "-reset") {
-			if at := readTime(value); at.After(now) && (l.reset.IsZero() || at.Before(l.reset)) {
-				l.reset = at
-			}
-		}
-	}
-	if !told {
-		return l, false
-	}
-	for i, names := range limitFields {
-		l.remaining[i] = share(header.Get(names.remaining), header.Get(names.limit))
-	}
-	for i, name := range windowFields {
-		l.utilization[i] = readNumber(header.Get(name))
-	}
-	if status == http.StatusTooManyRequests || strings.EqualFold(header.Get(unifiedPrefix+"Status"), "rejected") {
-		l.refused = refusedUntil(now, header, l.reset)
-	}
-	return l, true
-}
-
-// refusedUntil is the time that the API names, a minute where it names none.
-func refusedUntil(now time.Time, header fields, reset time.Time) time.Time {
-	if seconds := readNumber(header.Get("Retry-After")); seconds >= 0 {
-		return now.Add(time.Duration(min(seconds, limitsBelieved.Seconds()) * float64(time.Second)))
-	}
-	if at := readTime(header.Get(unifiedPrefix + "Reset")); at.After(now) {
-		return at
-	}
-	if !reset.IsZero() {
-		return reset
-	}
-	return now.Add(time.Minute)
-}
-
-// share is part of whole, [untold] when either is no number.
-func share(part, whole string) float64 {
-	a, b := readNumber(part), readNumber(whole)
-	if a < 0 || b <= 0 {
-		return untold
-	}
-	return min(a/b, 1)
-}
-
-func readNumber(s string) float64 {
-	if s == "" {
-		return untold // most fields of most answers
-	}
-	v, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
-	if err != nil || !(v >= 0 && v < 1e15) {
-		return untold
-	}
-	return v
-}
-
-// readTime understands RFC 3339, as the documented family has it, and seconds
-// since 1970, as the other.
-func readTime(s string) time.Time {
-	s = strings.TrimSpace(s)
-	if at, err := time.Parse(time.RFC3339, s); err == nil {
-		return at
-	}
-	if seconds := readNumber(s); seconds > 0 && seconds < 1e11 {
-		return time.Unix(int64(seconds), 0)
-	}
-	return time.Time{}
+// each goes through what was said.
+func (h *headroom) each(do func(name any, l *limits)) {
+	h.last.Range(func(name, last any) bool {
+		do(name, last.(*atomic.Pointer[limits]).Load())
+		return true
+	})
 }
 
 // read sums up what is still believed; nil when nobody told of limits.
 func (h *headroom) read(now time.Time) *Headroom {
-	var all []limits
-	h.last.Range(func(_, l any) bool {
-		if l := l.(limits); now.Sub(l.at) <= limitsBelieved {
+	var all []*limits
+	h.each(func(_ any, l *limits) {
+		if now.Sub(l.at) <= limitsBelieved {
 			all = append(all, l)
 		}
-		return true
 	})
 	if len(all) == 0 {
 		return nil

@@ -389,6 +389,23 @@ func TestPlaceholderWarnings(t *testing.T) {
 }
 
 // BenchmarkEventNames is the tap's whole work for one chunk of a stream.
+// What an answer to a subscription costs for what is told of its limits.
+func BenchmarkHeadroom(b *testing.B) {
+	h := newHeadroom()
+	var answer header
+	for _, f := range [][2]string{
+		{"Status", "allowed"}, {"5h-Status", "allowed"}, {"5h-Reset", "4102444800"}, {"5h-Utilization", "0.17"},
+		{"7d-Status", "allowed"}, {"7d-Reset", "4102531200"}, {"7d-Utilization", "0.29"}, {"Representative-Claim", "five_hour"},
+		{"Fallback-Percentage", "0.5"}, {"Reset", "4102444800"}, {"Overage-Status", "rejected"}, {"Overage-Disabled-Reason", "org_level_disabled"},
+	} {
+		answer = append(answer, headers.Field{Name: "Anthropic-Ratelimit-Unified-" + f[0], Value: f[1]})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		h.note(noon, "Bearer sk-ant-oat01-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 200, answer)
+	}
+}
+
 func BenchmarkEventNames(b *testing.B) {
 	chunk := []byte("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hello, how are you\"}}\n\n")
 	b.SetBytes(int64(len(chunk)))
