@@ -58,6 +58,15 @@ var usual = []string{
 	"X-Envoy-Upstream-Service-Time", "X-Robots-Tag", "X-Should-Retry", "X-Stainless-Arch", "X-Stainless-Async", "X-Stainless-Helper-Method",
 	"X-Stainless-Lang", "X-Stainless-Os", "X-Stainless-Package-Version", "X-Stainless-Read-Timeout", "X-Stainless-Retry-Count",
 	"X-Stainless-Runtime", "X-Stainless-Runtime-Version", "X-Stainless-Timeout",
+	"Anthropic-Ratelimit-Requests-Limit", "Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Requests-Reset",
+	"Anthropic-Ratelimit-Tokens-Limit", "Anthropic-Ratelimit-Tokens-Remaining", "Anthropic-Ratelimit-Tokens-Reset",
+	"Anthropic-Ratelimit-Input-Tokens-Limit", "Anthropic-Ratelimit-Input-Tokens-Remaining", "Anthropic-Ratelimit-Input-Tokens-Reset",
+	"Anthropic-Ratelimit-Output-Tokens-Limit", "Anthropic-Ratelimit-Output-Tokens-Remaining", "Anthropic-Ratelimit-Output-Tokens-Reset",
+	"Anthropic-Ratelimit-Unified-Status", "Anthropic-Ratelimit-Unified-Reset", "Anthropic-Ratelimit-Unified-Representative-Claim",
+	"Anthropic-Ratelimit-Unified-5h-Status", "Anthropic-Ratelimit-Unified-5h-Reset", "Anthropic-Ratelimit-Unified-5h-Utilization",
+	"Anthropic-Ratelimit-Unified-7d-Status", "Anthropic-Ratelimit-Unified-7d-Reset", "Anthropic-Ratelimit-Unified-7d-Utilization",
+	"Anthropic-Ratelimit-Unified-Fallback-Percentage", "Anthropic-Ratelimit-Unified-Overage-Status",
+	"Anthropic-Ratelimit-Unified-Overage-Reset", "Anthropic-Ratelimit-Unified-Overage-Disabled-Reason",
 }
 
 // known is a name that needs no spelling.
