@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"anthropic-oauth-proxy/internal/testkit/tailscaled"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -27,7 +28,7 @@ func (s *stage) tree() map[string]ServiceView {
 }
 
 func TestTheTree(t *testing.T) {
-	s := start(t, setting{socket: newDaemon(t, "Running").socket})
+	s := start(t, setting{socket: tailscaled.New(t, "Running").Socket})
 	supervisors := map[string]string{"conductor": "control", "drain": "control", "listener": "edge", "metrics": "admin", "port": "admin", "tailnet": "tailnet"}
 	views := s.tree()
 	if len(views) != len(supervisors) {
@@ -57,7 +58,7 @@ func TestTheTree(t *testing.T) {
 
 // Each way in which a service may end is counted as what it was.
 func TestReasonsOfRestarts(t *testing.T) {
-	s := start(t, setting{socket: newDaemon(t, "Running").socket})
+	s := start(t, setting{socket: tailscaled.New(t, "Running").Socket})
 	for service, a := range s.actors {
 		for _, how := range reasons {
 			if !a.failAndReturn(how) {
@@ -86,7 +87,7 @@ func TestReasonsOfRestarts(t *testing.T) {
 
 // A watcher that keeps failing is paused; nothing else is delayed by that.
 func TestBackoffIsTheFailingDomainsAlone(t *testing.T) {
-	s := start(t, setting{socket: newDaemon(t, "Running").socket})
+	s := start(t, setting{socket: tailscaled.New(t, "Running").Socket})
 	const gauge = `supervisor_backoff{supervisor="tailnet"}`
 	if v := s.metric(gauge); v != 0 {
 		t.Fatalf("backoff before any failure: %v", v)
@@ -136,8 +137,8 @@ func (p *poison) Run(_ *zerolog.Event, _ zerolog.Level, sentence string) {
 // behind it in the mailbox is handled by the next life.
 func TestPoisonEventLosesNothingElse(t *testing.T) {
 	p := &poison{sentence: "the tailnet is not connected"}
-	d := newDaemon(t, "Running")
-	s := start(t, setting{socket: d.socket, hook: p})
+	d := tailscaled.New(t, "Running")
+	s := start(t, setting{socket: d.Socket, hook: p})
 	lost := messages.TailnetStatus{Link: messages.LinkNotConnected, Reason: messages.ReasonStopped}
 	for _, ev := range []messages.Event{
 		messages.TailnetObserved{Status: lost}, messages.ShutdownRequested{Cause: "behind the poison"},

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"anthropic-oauth-proxy/internal/testkit"
+	"anthropic-oauth-proxy/internal/testkit/tailscaled"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -38,7 +39,7 @@ func TestHowALifeEnds(t *testing.T) {
 		},
 		{
 			name: "the machine wants approval",
-			set:  setting{socket: newDaemon(t, "NeedsMachineAuth").socket, tailnet: "connect_timeout_secs = 600"},
+			set:  setting{socket: tailscaled.New(t, "NeedsMachineAuth").Socket, tailnet: "connect_timeout_secs = 600"},
 			code: 1, message: []string{"needs_machine_auth", "approve"}, within: 5 * time.Second,
 		},
 		{

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/testkit/tailscaled"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -24,7 +25,7 @@ func TestNoPanicOfAnActorIsNoticed(t *testing.T) {
 	}
 	api := newTicker(t, 100*time.Millisecond)
 	s := start(t, setting{
-		upstream: api.URL, socket: newDaemon(t, "Running").socket,
+		upstream: api.URL, socket: tailscaled.New(t, "Running").Socket,
 		tailnet: "poll_interval_secs = 10", proxy: "max_connections = 400",
 	})
 	audience := s.gather(api, streams)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"anthropic-oauth-proxy/internal/testkit/tailscaled"
 )
 
 const specPath = "../specs/observability.md"
@@ -86,9 +88,9 @@ func read(t *testing.T, path string) string {
 
 // What the specification promises is what a scrape gives, and nothing else.
 func TestTheMetricsAreTheSpecifiedOnes(t *testing.T) {
-	d := newDaemon(t, "Running")
-	d.keyExpiry = time.Now().Add(90 * 24 * time.Hour)
-	s := start(t, setting{socket: d.socket}) // nobody is at home upstream
+	d := tailscaled.New(t, "Running")
+	d.ExpireKey(time.Now().Add(90 * 24 * time.Hour))
+	s := start(t, setting{socket: d.Socket}) // nobody is at home upstream
 	if code, body, err := get("http://" + s.edge + "/v1/models"); code != 502 || err != nil {
 		t.Fatalf("without an API: %d %s %v", code, body, err)
 	}

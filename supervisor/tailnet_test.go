@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/testkit/tailscaled"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -14,8 +15,8 @@ import (
 func TestTheTailnetComesAndGoes(t *testing.T) {
 	api := newTicker(t, 5*time.Millisecond)
 	close(api.finish) // every stream ends after its first event
-	d := newDaemon(t, "Running")
-	s := start(t, setting{upstream: api.URL, socket: d.socket})
+	d := tailscaled.New(t, "Running")
+	s := start(t, setting{upstream: api.URL, socket: d.Socket})
 	for _, phase := range []struct {
 		backend   string
 		phase     messages.Phase
@@ -30,7 +31,7 @@ func TestTheTailnetComesAndGoes(t *testing.T) {
 		{"NeedsMachineAuth", messages.Degraded, 503, []string{`"needs_machine_auth"`}, 0, "needs_machine_auth"},
 		{"Running", messages.Running, 200, []string{`"healthy"`, `"connected"`}, 1, "connected"},
 	} {
-		d.set(phase.backend)
+		d.Set(phase.backend)
 		s.eventually(phase.backend+" is noticed", func() bool {
 			state := s.system.state.Get()
 			return state.Phase == phase.phase && state.Tailnet.Backend == phase.backend
@@ -74,7 +75,7 @@ func TestCallersAreNamed(t *testing.T) {
 		t.Run(tc.setting, func(t *testing.T) {
 			api := newTicker(t, time.Millisecond)
 			close(api.finish)
-			s := start(t, setting{upstream: api.URL, socket: newDaemon(t, "Running").socket, tailnet: tc.setting})
+			s := start(t, setting{upstream: api.URL, socket: tailscaled.New(t, "Running").Socket, tailnet: tc.setting})
 			logged := 0
 			named := func() bool { // a name that comes late is done without: the next request asks again
 				if err := listen(direct, s.edge, 1); err != nil {

@@ -44,6 +44,19 @@ func perform(t *testing.T, live func(ctx context.Context) error) *troupe {
 	return p
 }
 
+// performUntil has the role live until it is told to fail.
+func performUntil(t *testing.T) (p *troupe, fail chan<- error) {
+	failures := make(chan error)
+	return perform(t, func(ctx context.Context) error {
+		select {
+		case err := <-failures:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}), failures
+}
+
 // series reads one metric off the registry by its name and its labels' values.
 func (p *troupe) series(name string, labels ...string) float64 {
 	p.t.Helper()
@@ -133,15 +146,7 @@ func TestPausesInAStorm(t *testing.T) {
 // forgotten it.
 func TestAStormIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fail := make(chan error)
-		p := perform(t, func(ctx context.Context) error {
-			select {
-			case err := <-fail:
-				return err
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
+		p, fail := performUntil(t)
 		stumble := func(when string, pause time.Duration) {
 			for range failureThreshold + 1 {
 				fail <- errNoLuck
@@ -208,15 +213,7 @@ func TestOneStackForOneCause(t *testing.T) {
 
 func TestUptime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fail := make(chan error)
-		p := perform(t, func(ctx context.Context) error {
-			select {
-			case err := <-fail:
-				return err
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
+		p, fail := performUntil(t)
 		pass(90 * time.Second)
 		p.expect("after a minute and a half", 1, 90*time.Second)
 		fail <- errNoLuck

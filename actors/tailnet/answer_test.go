@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/messages"
 )
 
@@ -71,7 +72,7 @@ func TestStrangeAnswersAreClassified(t *testing.T) {
 		{"a redirect", http.RedirectHandler("http://example.com/", http.StatusFound), messages.ReasonPollFailed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			src := source(t, serveSocket(t, tc.h))
+			src := source(t, testkit.ServeUnix(t, tc.h))
 			st, err := src.Status(t.Context())
 			got := Classify(st, err, nil, time.Now())
 			if got.Link != messages.LinkNotConnected || got.Reason != tc.want || got.Detail == "" && tc.want != messages.ReasonNoAddress {
@@ -106,7 +107,7 @@ func TestHugeAnswersAreNotRead(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := endless{opening: `{"Health":{"Warnings":{"`, taken: make(chan int64, 4)}
-			src := source(t, serveSocket(t, h))
+			src := source(t, testkit.ServeUnix(t, h))
 			if err := tc.ask(src); err == nil || failureReason(err) != messages.ReasonBadAnswer {
 				t.Errorf("an answer without end is %q: %v", failureReason(err), err)
 			}
@@ -121,7 +122,7 @@ func TestHugeAnswersAreNotRead(t *testing.T) {
 func TestTheBusOutlivesItsBound(t *testing.T) {
 	const count = 20
 	message := `{"Version":"` + strings.Repeat("x", maxNotice/4) + `"}` + "\n"
-	src := source(t, serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	src := source(t, testkit.ServeUnix(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for range count {
 			_, _ = io.WriteString(w, message)
 		}

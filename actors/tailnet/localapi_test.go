@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,23 +15,9 @@ import (
 	"tailscale.com/health"
 	"tailscale.com/ipn"
 
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/messages"
 )
-
-// serveSocket puts h behind a Unix socket as tailscaled does.
-func serveSocket(t *testing.T, h http.Handler) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "s.sock")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewUnstartedServer(h)
-	srv.Listener = ln
-	srv.Start()
-	t.Cleanup(srv.Close)
-	return path
-}
 
 func source(t *testing.T, socket string) *LocalAPI {
 	l := NewLocalAPI(socket)
@@ -55,10 +40,10 @@ func TestFailuresOfTheSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	denied := serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	denied := testkit.ServeUnix(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "status access denied", http.StatusForbidden)
 	}))
-	cut := serveSocket(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	cut := testkit.ServeUnix(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	for _, tc := range []struct {
 		name, socket string
 		want         messages.Reason
@@ -121,14 +106,14 @@ func TestADirectoryOfSomebodyElse(t *testing.T) {
 	if got := failureReason(dialCause(t.TempDir(), denied)); got != messages.ReasonNotASocket {
 		t.Errorf("a directory is %q", got)
 	}
-	socket := serveSocket(t, http.NotFoundHandler())
+	socket := testkit.ServeUnix(t, http.NotFoundHandler())
 	if got := failureReason(dialCause(socket, denied)); got != messages.ReasonPermissionDenied {
 		t.Errorf("a socket of somebody else is %q", got)
 	}
 }
 
 func TestWatchForwardsHealthByText(t *testing.T) {
-	socket := serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	socket := testkit.ServeUnix(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		enc := json.NewEncoder(w)
 		_ = enc.Encode(ipn.Notify{Version: "1"})
 		_ = enc.Encode(ipn.Notify{Health: &health.State{Warnings: map[health.WarnableCode]health.UnhealthyState{

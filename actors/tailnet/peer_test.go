@@ -12,6 +12,8 @@ import (
 
 	"tailscale.com/ipn/ipnstate"
 	"tailscale.com/types/key"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // tailnet is a LocalAPI that knows peers and pings them.
@@ -81,7 +83,7 @@ func node(name, ip string) *ipnstate.PeerStatus {
 
 func TestPingResolvesOnceAndFallsBackToTSMP(t *testing.T) {
 	n := newTailnet(node("AI.tail-scale.ts.net.", "100.64.0.9"))
-	src := source(t, serveSocket(t, n))
+	src := source(t, testkit.ServeUnix(t, n))
 	other := "other"
 	for _, phase := range []struct {
 		name, peer string

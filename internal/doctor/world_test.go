@@ -128,11 +128,12 @@ func (b *bench) examine() Report {
 		}
 	}
 	socket := b.socket
-	if socket == "" {
+	switch {
+	case socket != "":
+	case b.tailscaled != nil:
+		socket = testkit.ServeUnix(b.t, b.daemon())
+	default:
 		socket = filepath.Join(dir, "d.sock")
-		if b.tailscaled != nil {
-			b.daemon(socket)
-		}
 	}
 	file := filepath.Join(dir, "proxy.toml")
 	text := fmt.Sprintf("[tailscale]\nsocket = %q\n[proxy]\nlisten_addr = %q\nadmin_addr = %q\nupstream_url = \"https://api.test:%s\"\n%s\n", socket, proxy, admin, port, b.config)
@@ -183,7 +184,7 @@ func (b *bench) page(h http.Handler) (addr string) {
 }
 
 // daemon is a tailscaled as far as the doctor asks.
-func (b *bench) daemon(socket string) {
+func (b *bench) daemon() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/localapi/v0/status", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(b.tailscaled) })
 	mux.HandleFunc("/localapi/v0/dial", func(w http.ResponseWriter, r *http.Request) {
@@ -208,14 +209,7 @@ func (b *bench) daemon(socket string) {
 		b.aperture.ServeHTTP(answer, req)
 		fmt.Fprintf(conn, "HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n", answer.Code)
 	})
-	ln, err := net.Listen("unix", socket)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(mux)
-	server.Listener = ln
-	server.Start()
-	b.t.Cleanup(server.Close)
+	return mux
 }
 
 // resolver is a DNS server on the loopback, and who asks it.

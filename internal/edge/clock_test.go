@@ -12,44 +12,23 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
-
-// pipes is a listener in memory.
-type pipes struct {
-	c      chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipes() *pipes { return &pipes{c: make(chan net.Conn), closed: make(chan struct{})} }
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.c:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // inMemory runs a test in a bubble of time, with a way to dial a server.
 func inMemory(t *testing.T, h handlerFunc, run func(t *testing.T, dial func() net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := New(h, Options{}), newPipes()
+		s, p := New(h, Options{}), testkit.NewPipes()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.ServeListener(ctx, p) }()
 		run(t, func() net.Conn {
-			ours, theirs := net.Pipe()
-			p.c <- theirs
-			return ours
+			c, err := p.Dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
 		})
 		s.Close()
 		cancel()

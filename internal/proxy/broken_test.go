@@ -74,9 +74,9 @@ func TestABrokenAnswerResetsItsStreamAlone(t *testing.T) {
 		_, _ = io.WriteString(w, "fine")
 	}))
 	p := r.h2peer()
-	p.head(1, true, ":method", "GET", ":path", "/cut", ":scheme", "http", ":authority", "x")
+	p.Head(1, true, ":method", "GET", ":path", "/cut", ":scheme", "http", ":authority", "x")
 	for {
-		f := p.next()
+		f := p.Next()
 		if rst, ok := f.(*http2.RSTStreamFrame); ok {
 			if rst.StreamID != 1 {
 				t.Errorf("stream %d was reset", rst.StreamID)
@@ -87,8 +87,8 @@ func TestABrokenAnswerResetsItsStreamAlone(t *testing.T) {
 			t.Fatalf("the stream ended with %v", f)
 		}
 	}
-	p.head(3, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "x")
-	if status := p.status(); status != "200" {
+	p.Head(3, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "x")
+	if status := statusOf(p); status != "200" {
 		t.Errorf("the next stream of the connection got %q", status)
 	}
 }
@@ -101,13 +101,13 @@ func TestNeighboursStayOnTheirConnection(t *testing.T) {
 	o.limits.MaxBodyBytes = 100
 	r := newRig(t, o)
 	p := r.h2peer()
-	p.head(1, true, ":method", "GET", ":path", "/neighbour", ":scheme", "http", ":authority", "x")
+	p.Head(1, true, ":method", "GET", ":path", "/neighbour", ":scheme", "http", ":authority", "x")
 	eventually(t, "the neighbour is in", func() bool { return api.seen() == "/neighbour" })
-	p.head(3, false, ":method", "POST", ":path", "/large", ":scheme", "http", ":authority", "x", "content-length", "1000")
-	p.head(5, true, ":method", "GET", ":path", "/a b", ":scheme", "http", ":authority", "x")
+	p.Head(3, false, ":method", "POST", ":path", "/large", ":scheme", "http", ":authority", "x", "content-length", "1000")
+	p.Head(5, true, ":method", "GET", ":path", "/a b", ":scheme", "http", ":authority", "x")
 	answers := map[uint32]string{}
 	for len(answers) < 3 {
-		switch f := p.next().(type) {
+		switch f := p.Next().(type) {
 		case nil:
 			t.Fatal("the connection was closed")
 		case *http2.GoAwayFrame:

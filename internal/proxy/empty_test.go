@@ -3,15 +3,17 @@ package proxy
 import (
 	"io"
 	"testing"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // An answer whose length nobody told, and which turns out to be empty, is a whole
 // answer of no content to every client.
 func TestAnEmptyAnswerOfUnknownLength(t *testing.T) {
-	r := newRig(t, h2scripted(t, func(_ int, p *h2peer) {
-		for req, ok := p.request(); ok; req, ok = p.request() {
-			p.head(req.id, false, ":status", "200")
-			_ = p.WriteData(req.id, true, nil)
+	r := newRig(t, h2scripted(t, func(_ int, p *testkit.Peer) {
+		for req, ok := p.Request(); ok; req, ok = p.Request() {
+			p.Head(req.ID, false, ":status", "200")
+			_ = p.WriteData(req.ID, true, nil)
 		}
 	}))
 	for _, http1 := range []bool{true, false} {

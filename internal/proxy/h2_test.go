@@ -21,6 +21,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // Large bodies arrive intact in both directions, many at once, with heads that
@@ -104,14 +106,14 @@ func TestAStalledClientHoldsUpNobody(t *testing.T) {
 func TestALeavingClientResetsItsStream(t *testing.T) {
 	resets := make(chan http2.ErrCode, 1)
 	var seen tally
-	r := newRig(t, h2plays(t, &seen, func(n int, p *h2peer, req h2request) {
+	r := newRig(t, h2plays(t, &seen, func(n int, p *testkit.Peer, req testkit.PeerRequest) {
 		if n > 1 {
-			p.answer(req.id, "fine")
+			p.Answer(req.ID, "fine")
 			return
 		}
-		p.head(req.id, false, ":status", "200", "content-type", "text/event-stream")
+		p.Head(req.ID, false, ":status", "200", "content-type", "text/event-stream")
 		for {
-			switch f := p.next().(type) {
+			switch f := p.Next().(type) {
 			case nil:
 				return
 			case *http2.RSTStreamFrame:
@@ -143,21 +145,21 @@ func TestALeavingClientResetsItsStream(t *testing.T) {
 // A connection that said goodbye is replaced; what runs on it goes on.
 func TestAGoingConnectionIsReplaced(t *testing.T) {
 	proceed := make(chan struct{})
-	r := newRig(t, h2scripted(t, func(n int, p *h2peer) {
+	r := newRig(t, h2scripted(t, func(n int, p *testkit.Peer) {
 		for {
-			req, ok := p.request()
+			req, ok := p.Request()
 			if !ok {
 				return
 			}
 			if n > 1 {
-				p.answer(req.id, "new")
+				p.Answer(req.ID, "new")
 				continue
 			}
-			p.head(req.id, false, ":status", "200")
-			_ = p.WriteGoAway(req.id, http2.ErrCodeNo, nil)
-			_ = p.WriteData(req.id, false, []byte("old"))
+			p.Head(req.ID, false, ":status", "200")
+			_ = p.WriteGoAway(req.ID, http2.ErrCodeNo, nil)
+			_ = p.WriteData(req.ID, false, []byte("old"))
 			<-proceed
-			_ = p.WriteData(req.id, true, []byte("er"))
+			_ = p.WriteData(req.ID, true, []byte("er"))
 		}
 	}))
 	res, err := r.http1().Get(r.url("/"))
@@ -191,14 +193,14 @@ func TestUploadsKeepToTheWindow(t *testing.T) {
 	const size = 100 << 10
 	got := make(chan int, 1)
 	early := make(chan int, 1)
-	r := newRig(t, h2scripted(t, func(_ int, p *h2peer) {
-		req, ok := p.request()
+	r := newRig(t, h2scripted(t, func(_ int, p *testkit.Peer) {
+		req, ok := p.Request()
 		if !ok {
 			return
 		}
 		sum := 0
 		for sum < 65535 {
-			f, ok := p.next().(*http2.DataFrame)
+			f, ok := p.Next().(*http2.DataFrame)
 			if !ok {
 				return
 			}
@@ -206,9 +208,9 @@ func TestUploadsKeepToTheWindow(t *testing.T) {
 		}
 		early <- sum
 		_ = p.WriteWindowUpdate(0, size)
-		_ = p.WriteWindowUpdate(req.id, size)
+		_ = p.WriteWindowUpdate(req.ID, size)
 		for {
-			f, ok := p.next().(*http2.DataFrame)
+			f, ok := p.Next().(*http2.DataFrame)
 			if !ok {
 				return
 			}
@@ -217,8 +219,8 @@ func TestUploadsKeepToTheWindow(t *testing.T) {
 			}
 		}
 		got <- sum
-		p.answer(req.id, "fine")
-		p.drain()
+		p.Answer(req.ID, "fine")
+		p.Drain()
 	}))
 	if answer, err := post(r.http1(), r.url("/"), make([]byte, size)); err != nil || answer != "fine" {
 		t.Errorf("got %q, %v", answer, err)
@@ -233,18 +235,17 @@ func TestAPathThatDiedSilently(t *testing.T) {
 	server := borrow(t)
 	synctest.Test(t, func(t *testing.T) {
 		o := piped(t, func(_ int, c net.Conn) {
-			secure := tls.Server(c, server)
-			if _, err := io.ReadFull(secure, make([]byte, len(http2.ClientPreface))); err != nil {
+			p, err := testkit.AcceptPeer(c, server)
+			if err != nil {
 				return
 			}
-			p := newH2Peer(secure)
 			_ = p.WriteSettings()
-			req, ok := p.request()
+			req, ok := p.Request()
 			if !ok {
 				return
 			}
-			p.head(req.id, false, ":status", "200", "content-type", "text/event-stream")
-			_ = p.WriteData(req.id, false, []byte("data: x\n\n"))
+			p.Head(req.ID, false, ":status", "200", "content-type", "text/event-stream")
+			_ = p.WriteData(req.ID, false, []byte("data: x\n\n"))
 			time.Sleep(time.Hour) // it reads no more
 		})
 		o.api.Scheme = "https"
@@ -308,17 +309,17 @@ func (m *mute) Write(p []byte) (int, error) {
 // to repeat.
 func TestLastWordsAreHeard(t *testing.T) {
 	broken, tried := make(chan struct{}), make(chan struct{})
-	o := h2scripted(t, func(n int, p *h2peer) {
-		req, ok := p.request()
+	o := h2scripted(t, func(n int, p *testkit.Peer) {
+		req, ok := p.Request()
 		if !ok {
 			return
 		}
-		p.answer(req.id, "fine")
+		p.Answer(req.ID, "fine")
 		if n == 1 {
 			<-tried
-			_ = p.WriteGoAway(req.id, http2.ErrCodeNo, nil)
+			_ = p.WriteGoAway(req.ID, http2.ErrCodeNo, nil)
 		}
-		p.drain()
+		p.Drain()
 	})
 	dials := 0
 	o.engine.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -347,14 +348,14 @@ func TestLastWordsAreHeard(t *testing.T) {
 // (RFC 7541 7.1.3).
 func TestCredentialsAreNeverIndexed(t *testing.T) {
 	got := make(chan []hpack.HeaderField, 1)
-	r := newRig(t, h2scripted(t, func(_ int, p *h2peer) {
+	r := newRig(t, h2scripted(t, func(_ int, p *testkit.Peer) {
 		for {
-			switch f := p.next().(type) {
+			switch f := p.Next().(type) {
 			case nil:
 				return
 			case *http2.MetaHeadersFrame:
 				got <- f.RegularFields()
-				p.head(f.StreamID, true, ":status", "204")
+				p.Head(f.StreamID, true, ":status", "204")
 			}
 		}
 	}))

@@ -27,6 +27,7 @@ import (
 	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/telemetry"
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
@@ -135,8 +136,8 @@ func newRig(t testing.TB, o options) *rig {
 func (r *rig) listen(pipes bool) net.Listener {
 	r.t.Helper()
 	if pipes {
-		p := newPipes()
-		r.addr, r.reach = "proxy.test", p.dial
+		p := testkit.NewPipes()
+		r.addr, r.reach = "proxy.test", p.Dial
 		return p
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -148,60 +149,12 @@ func (r *rig) listen(pipes bool) net.Listener {
 	return ln
 }
 
-// pipes is a listener in memory.
-type pipes struct {
-	c      chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipes() *pipes { return &pipes{c: make(chan net.Conn), closed: make(chan struct{})} }
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.c:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
-
-func (p *pipes) dial() (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case p.c <- theirs:
-		return ours, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
 // piped is an API in memory, as scripted is one on sockets.
 func piped(t testing.TB, script func(n int, c net.Conn)) options {
-	p := newPipes()
-	var all sync.WaitGroup
-	all.Go(func() {
-		for n := 1; ; n++ {
-			c, err := p.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() {
-				defer c.Close()
-				script(n, c)
-			})
-		}
-	})
-	t.Cleanup(func() { _ = p.Close(); all.Wait() })
+	p := testkit.NewPipes()
+	testkit.Script(t, p, script)
 	o := options{api: &url.URL{Scheme: "http", Host: "api.test"}, pipes: true}
-	o.engine.Dial = func(context.Context, string, string) (net.Conn, error) { return p.dial() }
+	o.engine.Dial = func(context.Context, string, string) (net.Conn, error) { return p.Dial() }
 	return o
 }
 
@@ -367,33 +320,7 @@ func scripted(t testing.TB, script func(n int, c net.Conn)) *url.URL {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	open := map[net.Conn]bool{}
-	all.Go(func() {
-		for n := 1; ; n++ {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open[c] = true
-			mu.Unlock()
-			all.Go(func() {
-				defer c.Close()
-				script(n, c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		mu.Lock()
-		for c := range open {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		all.Wait()
-	})
+	testkit.Script(t, ln, script)
 	return &url.URL{Scheme: "http", Host: ln.Addr().String()}
 }
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"anthropic-oauth-proxy/internal/testkit"
+	"anthropic-oauth-proxy/internal/testkit/standard"
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
@@ -24,6 +24,7 @@ var beyondTheLibrary = map[string]string{
 	"TestMalformedHTTP2Answers":              "frames on streams that were never opened are ignored",
 	"TestTruncatedHTTP2Answers":              "content beyond its declared length passes",
 	"TestTargets":                            "a target is not passed byte for byte",
+	"TestAnswerHeadersOnTheWire":             "a Cache-Control is added to Pragma: no-cache",
 }
 
 // oracle is the standard library in the engine's place, where the environment
@@ -39,7 +40,7 @@ func oracle(t testing.TB, o options) Upstream {
 	if o.pipes {
 		t.Skip("its connections outlive a bubble of time")
 	}
-	s := testkit.NewStandard(o.api, o.engine)
+	s := standard.New(o.api, o.engine)
 	t.Cleanup(s.Close)
 	return s
 }

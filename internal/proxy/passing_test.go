@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // Early hints pass, any number of them, from APIs of either protocol to clients
@@ -24,11 +26,11 @@ func TestInterimAnswers(t *testing.T) {
 		},
 		"tls2": func(t *testing.T) options {
 			var seen tally
-			return h2plays(t, &seen, func(_ int, p *h2peer, req h2request) {
-				p.head(req.id, false, ":status", "102")
-				p.head(req.id, false, ":status", "103", "link", "<a>")
-				p.head(req.id, false, ":status", "200", "content-length", "4")
-				_ = p.WriteData(req.id, true, []byte("fine"))
+			return h2plays(t, &seen, func(_ int, p *testkit.Peer, req testkit.PeerRequest) {
+				p.Head(req.ID, false, ":status", "102")
+				p.Head(req.ID, false, ":status", "103", "link", "<a>")
+				p.Head(req.ID, false, ":status", "200", "content-length", "4")
+				_ = p.WriteData(req.ID, true, []byte("fine"))
 			})
 		},
 	}
@@ -66,9 +68,9 @@ func TestSwitchingProtocolsIsNeverPassedOn(t *testing.T) {
 	plain, _ := mirror(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	for name, o := range map[string]options{
 		"plain": plain,
-		"tls2": h2plays(t, &seen, func(_ int, p *h2peer, req h2request) {
-			p.head(req.id, false, ":status", "101")
-			p.answer(req.id, "x")
+		"tls2": h2plays(t, &seen, func(_ int, p *testkit.Peer, req testkit.PeerRequest) {
+			p.Head(req.ID, false, ":status", "101")
+			p.Answer(req.ID, "x")
 		}),
 	} {
 		r := newRig(t, o)
@@ -140,17 +142,17 @@ func TestTrailersThatFrameOrAuthorizeAreDropped(t *testing.T) {
 	if trailer, err := readHead(c.br); err != nil || !strings.EqualFold(trailer, "x-sum: 1\r\n\r\n") {
 		t.Errorf("the client got the trailer %q, %v", trailer, err)
 	}
-	p := newRig(t, h2scripted(t, func(_ int, p *h2peer) {
-		req, _ := p.request()
-		p.head(req.id, false, ":status", "200")
-		_ = p.WriteData(req.id, false, []byte("fine"))
-		p.head(req.id, true, "authorization", "a", "content-type", "a/b", "set-cookie", "a=b", "x-sum", "1")
-		p.drain()
+	p := newRig(t, h2scripted(t, func(_ int, p *testkit.Peer) {
+		req, _ := p.Request()
+		p.Head(req.ID, false, ":status", "200")
+		_ = p.WriteData(req.ID, false, []byte("fine"))
+		p.Head(req.ID, true, "authorization", "a", "content-type", "a/b", "set-cookie", "a=b", "x-sum", "1")
+		p.Drain()
 	})).h2peer()
-	p.head(1, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "x")
-	p.status()
+	p.Head(1, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "x")
+	statusOf(p)
 	for {
-		f := p.next()
+		f := p.Next()
 		if f == nil {
 			t.Fatal("no trailer came")
 		}

@@ -14,21 +14,23 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // play says what an API does with the n-th request that reaches it.
-type play func(n int, p *h2peer, r h2request)
+type play func(n int, p *testkit.Peer, r testkit.PeerRequest)
 
 // h2plays is an API on HTTP/2 that counts requests over all connections.
 func h2plays(t *testing.T, seen *tally, do play) options {
-	return h2scripted(t, func(_ int, p *h2peer) {
+	return h2scripted(t, func(_ int, p *testkit.Peer) {
 		for {
-			r, ok := p.request()
+			r, ok := p.Request()
 			if !ok {
 				return
 			}
-			seen.add(r.fields[":method"])
-			do(seen.of(r.fields[":method"]), p, r)
+			seen.add(r.Fields[":method"])
+			do(seen.of(r.Fields[":method"]), p, r)
 		}
 	})
 }
@@ -56,36 +58,38 @@ const fine = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
 // What is repeated cannot have been processed, or promises to change nothing
 // (9110 9.2.2).
 func TestRetriesAreExactlyTheDocumentedOnes(t *testing.T) {
-	first := func(fault func(p *h2peer, id uint32)) play {
-		return func(n int, p *h2peer, r h2request) {
+	first := func(fault func(p *testkit.Peer, id uint32)) play {
+		return func(n int, p *testkit.Peer, r testkit.PeerRequest) {
 			if n == 1 {
-				fault(p, r.id)
+				fault(p, r.ID)
 				return
 			}
-			if r.fields[":method"] == "HEAD" {
-				p.head(r.id, true, ":status", "200")
+			if r.Fields[":method"] == "HEAD" {
+				p.Head(r.ID, true, ":status", "200")
 				return
 			}
-			p.answer(r.id, "fine")
+			p.Answer(r.ID, "fine")
 		}
 	}
-	refuse := func(p *h2peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeRefusedStream) }
-	excluding := func(p *h2peer, id uint32) { _ = p.WriteGoAway(id-1, http2.ErrCodeNo, nil) }
-	angry := func(p *h2peer, id uint32) { _ = p.WriteGoAway(id-1, http2.ErrCodeEnhanceYourCalm, []byte("canary")) }
-	including := func(p *h2peer, id uint32) { _ = p.WriteGoAway(id, http2.ErrCodeNo, nil); _ = p.conn.Close() }
-	reset := func(p *h2peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeInternal) }
-	cut := func(p *h2peer, _ uint32) { _ = p.conn.Close() }
-	until := func(n int, fault func(p *h2peer, id uint32)) play {
-		return func(i int, p *h2peer, r h2request) {
+	refuse := func(p *testkit.Peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeRefusedStream) }
+	excluding := func(p *testkit.Peer, id uint32) { _ = p.WriteGoAway(id-1, http2.ErrCodeNo, nil) }
+	angry := func(p *testkit.Peer, id uint32) {
+		_ = p.WriteGoAway(id-1, http2.ErrCodeEnhanceYourCalm, []byte("canary"))
+	}
+	including := func(p *testkit.Peer, id uint32) { _ = p.WriteGoAway(id, http2.ErrCodeNo, nil); _ = p.Conn.Close() }
+	reset := func(p *testkit.Peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeInternal) }
+	cut := func(p *testkit.Peer, _ uint32) { _ = p.Conn.Close() }
+	until := func(n int, fault func(p *testkit.Peer, id uint32)) play {
+		return func(i int, p *testkit.Peer, r testkit.PeerRequest) {
 			if i < n {
-				fault(p, r.id)
+				fault(p, r.ID)
 				return
 			}
-			p.answer(r.id, "fine")
+			p.Answer(r.ID, "fine")
 		}
 	}
-	always := func(fault func(p *h2peer, id uint32)) play {
-		return func(_ int, p *h2peer, r h2request) { fault(p, r.id) }
+	always := func(fault func(p *testkit.Peer, id uint32)) play {
+		return func(_ int, p *testkit.Peer, r testkit.PeerRequest) { fault(p, r.ID) }
 	}
 	for _, tc := range []struct {
 		name, method  string
@@ -242,13 +246,13 @@ func TestUntrustedAPI(t *testing.T) {
 // says that it may.
 func TestAStreamingBodyIsSentOnce(t *testing.T) {
 	var seen tally
-	r := newRig(t, h2plays(t, &seen, func(_ int, p *h2peer, req h2request) {
+	r := newRig(t, h2plays(t, &seen, func(_ int, p *testkit.Peer, req testkit.PeerRequest) {
 		for {
-			if _, ok := p.next().(*http2.DataFrame); ok {
+			if _, ok := p.Next().(*http2.DataFrame); ok {
 				break
 			}
 		}
-		_ = p.WriteRSTStream(req.id, http2.ErrCodeRefusedStream)
+		_ = p.WriteRSTStream(req.ID, http2.ErrCodeRefusedStream)
 	}))
 	res, err := r.http1().Post(r.url("/v1/x"), "text/plain", io.MultiReader(strings.NewReader("unknown length")))
 	if err != nil {

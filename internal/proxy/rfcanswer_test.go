@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // What reaches a client of an answer, by the section that asks for it: all that
@@ -112,9 +114,9 @@ func TestNothingIsAnsweredByWhatStandsBehind(t *testing.T) {
 func TestNoAnswerIsSplit(t *testing.T) {
 	for _, value := range []string{"a\r\nSet-Cookie: evil", "a\nSet-Cookie: evil", "a\r\n\r\nHTTP/1.1 200 OK", "a\x00b"} {
 		var seen tally
-		r := newRig(t, h2plays(t, &seen, func(_ int, p *h2peer, req h2request) {
-			p.head(req.id, false, ":status", "200", "x-a", value)
-			_ = p.WriteData(req.id, true, []byte("fine"))
+		r := newRig(t, h2plays(t, &seen, func(_ int, p *testkit.Peer, req testkit.PeerRequest) {
+			p.Head(req.ID, false, ":status", "200", "x-a", value)
+			_ = p.WriteData(req.ID, true, []byte("fine"))
 		}))
 		c := r.dial()
 		c.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -10,7 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // A stream that dies after its head breaks, wherever it stands: nothing of ours
@@ -138,28 +139,28 @@ func TestMalformedAnswers(t *testing.T) {
 }
 
 func TestMalformedHTTP2Answers(t *testing.T) {
-	for name, do := range map[string]func(p *h2peer, id uint32){
-		"no status":        func(p *h2peer, id uint32) { p.head(id, true, "x", "CANARY") },
-		"status 0":         func(p *h2peer, id uint32) { p.head(id, true, ":status", "0", "x", "CANARY") },
-		"status 99999":     func(p *h2peer, id uint32) { p.head(id, true, ":status", "99999") },
-		"text status":      func(p *h2peer, id uint32) { p.head(id, true, ":status", "CANARY") },
-		"101":              func(p *h2peer, id uint32) { p.head(id, true, ":status", "101") },
-		"103 that ends":    func(p *h2peer, id uint32) { p.head(id, true, ":status", "103") },
-		"upper-case field": func(p *h2peer, id uint32) { p.head(id, true, ":status", "200", "X-CANARY", "x") },
-		"data first":       func(p *h2peer, id uint32) { _ = p.WriteData(id, true, []byte("CANARY")) },
-		"huge head":        func(p *h2peer, id uint32) { p.hugeHead(id, strings.Repeat("CANARY", 60<<10)) },
-		"wrong stream":     func(p *h2peer, _ uint32) { p.head(2, true, ":status", "200") },
-		"unopened stream":  func(p *h2peer, _ uint32) { p.head(99, true, ":status", "200") },
-		"push": func(p *h2peer, id uint32) {
+	for name, do := range map[string]func(p *testkit.Peer, id uint32){
+		"no status":        func(p *testkit.Peer, id uint32) { p.Head(id, true, "x", "CANARY") },
+		"status 0":         func(p *testkit.Peer, id uint32) { p.Head(id, true, ":status", "0", "x", "CANARY") },
+		"status 99999":     func(p *testkit.Peer, id uint32) { p.Head(id, true, ":status", "99999") },
+		"text status":      func(p *testkit.Peer, id uint32) { p.Head(id, true, ":status", "CANARY") },
+		"101":              func(p *testkit.Peer, id uint32) { p.Head(id, true, ":status", "101") },
+		"103 that ends":    func(p *testkit.Peer, id uint32) { p.Head(id, true, ":status", "103") },
+		"upper-case field": func(p *testkit.Peer, id uint32) { p.Head(id, true, ":status", "200", "X-CANARY", "x") },
+		"data first":       func(p *testkit.Peer, id uint32) { _ = p.WriteData(id, true, []byte("CANARY")) },
+		"huge head":        func(p *testkit.Peer, id uint32) { hugeHead(p, id, strings.Repeat("CANARY", 60<<10)) },
+		"wrong stream":     func(p *testkit.Peer, _ uint32) { p.Head(2, true, ":status", "200") },
+		"unopened stream":  func(p *testkit.Peer, _ uint32) { p.Head(99, true, ":status", "200") },
+		"push": func(p *testkit.Peer, id uint32) {
 			_ = p.WritePushPromise(http2.PushPromiseParam{StreamID: id, PromiseID: 2, EndHeaders: true})
 		},
-		"raw garbage": func(p *h2peer, _ uint32) { _, _ = io.WriteString(p.conn, "HTTP/1.1 200 CANARY\r\n\r\n") },
-		"huge frame":  func(p *h2peer, id uint32) { _ = p.WriteRawFrame(0, 0, id, make([]byte, 1<<20)) },
-		"bad hpack":   func(p *h2peer, id uint32) { _ = p.WriteRawFrame(1, 5, id, []byte{0xff, 0xff, 0xff, 0xff, 0xff}) },
+		"raw garbage": func(p *testkit.Peer, _ uint32) { _, _ = io.WriteString(p.Conn, "HTTP/1.1 200 CANARY\r\n\r\n") },
+		"huge frame":  func(p *testkit.Peer, id uint32) { _ = p.WriteRawFrame(0, 0, id, make([]byte, 1<<20)) },
+		"bad hpack":   func(p *testkit.Peer, id uint32) { _ = p.WriteRawFrame(1, 5, id, []byte{0xff, 0xff, 0xff, 0xff, 0xff}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var seen tally
-			o := h2plays(t, &seen, func(_ int, p *h2peer, req h2request) { do(p, req.id) })
+			o := h2plays(t, &seen, func(_ int, p *testkit.Peer, req testkit.PeerRequest) { do(p, req.ID) })
 			o.limits.HeaderTimeout = patience / 4
 			r := newRig(t, o)
 			c := r.dial()
@@ -173,11 +174,8 @@ func TestMalformedHTTP2Answers(t *testing.T) {
 }
 
 // hugeHead sends a head in many frames.
-func (p *h2peer) hugeHead(id uint32, value string) {
-	p.buf.Reset()
-	_ = p.enc.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
-	_ = p.enc.WriteField(hpack.HeaderField{Name: "x", Value: value})
-	block := p.buf.Bytes()
+func hugeHead(p *testkit.Peer, id uint32, value string) {
+	block := testkit.HeaderBlock(":status", "200", "x", value)
 	const frame = 16 << 10
 	_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block[:frame]})
 	for block = block[frame:]; len(block) > 0; block = block[min(frame, len(block)):] {
@@ -186,23 +184,23 @@ func (p *h2peer) hugeHead(id uint32, value string) {
 }
 
 func TestTruncatedHTTP2Answers(t *testing.T) {
-	for name, do := range map[string]func(p *h2peer, id uint32){
-		"reset":                 func(p *h2peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeInternal) },
-		"reset without a fault": func(p *h2peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeNo) },
-		"connection closed":     func(p *h2peer, _ uint32) { _ = p.conn.Close() },
-		"goaway and closed": func(p *h2peer, id uint32) {
+	for name, do := range map[string]func(p *testkit.Peer, id uint32){
+		"reset":                 func(p *testkit.Peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeInternal) },
+		"reset without a fault": func(p *testkit.Peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeNo) },
+		"connection closed":     func(p *testkit.Peer, _ uint32) { _ = p.Conn.Close() },
+		"goaway and closed": func(p *testkit.Peer, id uint32) {
 			_ = p.WriteGoAway(id, http2.ErrCodeNo, []byte("CANARY"))
-			_ = p.conn.Close()
+			_ = p.Conn.Close()
 		},
-		"ended short": func(p *h2peer, id uint32) { _ = p.WriteData(id, true, nil) },
-		"too long":    func(p *h2peer, id uint32) { _ = p.WriteData(id, true, bytes.Repeat([]byte("x"), 100)) },
+		"ended short": func(p *testkit.Peer, id uint32) { _ = p.WriteData(id, true, nil) },
+		"too long":    func(p *testkit.Peer, id uint32) { _ = p.WriteData(id, true, bytes.Repeat([]byte("x"), 100)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var seen tally
-			r := newRig(t, h2plays(t, &seen, func(_ int, p *h2peer, req h2request) {
-				p.head(req.id, false, ":status", "200", "content-length", "50")
-				_ = p.WriteData(req.id, false, []byte("data"))
-				do(p, req.id)
+			r := newRig(t, h2plays(t, &seen, func(_ int, p *testkit.Peer, req testkit.PeerRequest) {
+				p.Head(req.ID, false, ":status", "200", "content-length", "50")
+				_ = p.WriteData(req.ID, false, []byte("data"))
+				do(p, req.ID)
 			}))
 			res, err := r.http1().Get(r.url("/"))
 			if err == nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"anthropic-oauth-proxy/internal/headers"
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // mirror answers each request with a fixed answer and hands out what arrived,
@@ -77,14 +78,14 @@ func TestTargets(t *testing.T) {
 	})
 	t.Run("h2", func(t *testing.T) {
 		paths := make(chan string, 16)
-		r := newRig(t, h2scripted(t, func(_ int, p *h2peer) {
+		r := newRig(t, h2scripted(t, func(_ int, p *testkit.Peer) {
 			for {
-				req, ok := p.request()
+				req, ok := p.Request()
 				if !ok {
 					return
 				}
-				paths <- req.fields[":path"]
-				p.head(req.id, true, ":status", "204")
+				paths <- req.Fields[":path"]
+				p.Head(req.ID, true, ":status", "204")
 			}
 		}))
 		for _, tc := range targets {
@@ -120,14 +121,14 @@ func TestTargetsRefused(t *testing.T) {
 		{":method", "GET", ":path", "/a HTTP/1.1 x"},
 	} {
 		p := r.h2peer()
-		p.head(1, true, append(f, ":scheme", "http", ":authority", "x")...)
-		if status := p.status(); status != "400" {
+		p.Head(1, true, append(f, ":scheme", "http", ":authority", "x")...)
+		if status := statusOf(p); status != "400" {
 			t.Errorf("HTTP/2 %q: status %q, want 400", f, status)
 		}
 	}
 	p := r.h2peer()
-	p.head(1, true, ":method", "CONNECT", ":authority", "evil.example:443")
-	if status := p.status(); status != "400" {
+	p.Head(1, true, ":method", "CONNECT", ":authority", "evil.example:443")
+	if status := statusOf(p); status != "400" {
 		t.Errorf("HTTP/2 CONNECT: status %q, want 400", status)
 	}
 	select {
@@ -138,21 +139,21 @@ func TestTargetsRefused(t *testing.T) {
 }
 
 // h2peer is a client that speaks HTTP/2 frame by frame.
-func (r *rig) h2peer() *h2peer {
+func (r *rig) h2peer() *testkit.Peer {
 	c := r.dial()
 	c.send("%s", http2.ClientPreface)
-	p := newH2Peer(c)
+	p := testkit.NewPeer(c)
 	if err := p.WriteSettings(); err != nil {
 		r.t.Fatal(err)
 	}
 	return p
 }
 
-// status waits for the final head of an answer; empty when its stream or
+// statusOf waits for the final head of an answer; empty when its stream or
 // connection ended first.
-func (p *h2peer) status() string {
+func statusOf(p *testkit.Peer) string {
 	for {
-		switch f := p.next().(type) {
+		switch f := p.Next().(type) {
 		case nil, *http2.RSTStreamFrame:
 			return ""
 		case *http2.MetaHeadersFrame:
@@ -216,21 +217,21 @@ func TestRequestHeadersOnTheWire(t *testing.T) {
 func TestHostOverHTTP2(t *testing.T) {
 	plain, heads := mirror(t, "HTTP/1.1 204 No Content\r\n\r\n")
 	p := newRig(t, plain).h2peer()
-	p.head(1, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a.example", "host", "b.example")
-	p.status()
+	p.Head(1, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a.example", "host", "b.example")
+	statusOf(p)
 	if head, want := <-heads, "GET / HTTP/1.1\r\nHost: "+plain.api.Host+"\r\n\r\n"; head != want {
 		t.Errorf("the API got %q, want %q", head, want)
 	}
 	fields := make(chan map[string]string, 1)
-	secure := h2scripted(t, func(_ int, p *h2peer) {
-		req, _ := p.request()
-		fields <- req.fields
-		p.head(req.id, true, ":status", "204")
-		p.drain()
+	secure := h2scripted(t, func(_ int, p *testkit.Peer) {
+		req, _ := p.Request()
+		fields <- req.Fields
+		p.Head(req.ID, true, ":status", "204")
+		p.Drain()
 	})
 	p = newRig(t, secure).h2peer()
-	p.head(1, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a.example", "host", "b.example")
-	p.status()
+	p.Head(1, true, ":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a.example", "host", "b.example")
+	statusOf(p)
 	want := map[string]string{":method": "GET", ":path": "/", ":scheme": "https", ":authority": secure.api.Host}
 	if got := <-fields; !maps.Equal(got, want) {
 		t.Errorf("the API got %v, want %v", got, want)
@@ -297,10 +298,10 @@ func TestAnswerFieldsOverHTTP2(t *testing.T) {
 	} {
 		o, _ := mirror(t, tc.sent)
 		p := newRig(t, o).h2peer()
-		p.head(1, true, ":method", tc.method, ":path", "/", ":scheme", "http", ":authority", "x")
+		p.Head(1, true, ":method", tc.method, ":path", "/", ":scheme", "http", ":authority", "x")
 		var fields []string
 		for fields == nil {
-			f, ok := p.next().(*http2.MetaHeadersFrame)
+			f, ok := p.Next().(*http2.MetaHeadersFrame)
 			if !ok {
 				t.Fatalf("%s: no head", tc.name)
 			}

@@ -1,3 +1,5 @@
+// Package testkit is what the tests of several rooms share. No product code may
+// import it.
 package testkit
 
 import (

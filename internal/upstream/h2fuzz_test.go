@@ -13,7 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // frames turns bytes into frames that are mostly well-formed: a type, flags, a
@@ -30,16 +31,6 @@ func frames(script []byte) []byte {
 	return out.Bytes()
 }
 
-// headBlock is a header block for seeds.
-func headBlock(fields ...string) []byte {
-	var b bytes.Buffer
-	e := hpack.NewEncoder(&b)
-	for i := 0; i < len(fields); i += 2 {
-		_ = e.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
-	}
-	return b.Bytes()
-}
-
 func seed(parts ...any) []byte {
 	var out []byte
 	for i := 0; i < len(parts); i += 2 {
@@ -52,10 +43,10 @@ func seed(parts ...any) []byte {
 // Whatever frames the API sends, requests end, and so does the connection.
 func FuzzHTTP2Answer(f *testing.F) {
 	const data, headers, rst, settings, goAway, window = 0, 1, 3, 4, 7, 8
-	ok := headBlock(":status", "200", "content-length", "4")
+	ok := testkit.HeaderBlock(":status", "200", "content-length", "4")
 	f.Add(seed([3]byte{headers, 4, 1}, ok, [3]byte{data, 1, 1}, []byte("fine")))
-	f.Add(seed([3]byte{headers, 4, 1}, headBlock(":status", "103"), [3]byte{headers, 5, 1}, headBlock(":status", "204")))
-	f.Add(seed([3]byte{headers, 4, 1}, ok, [3]byte{headers, 5, 1}, headBlock("x-trailer", "1")))
+	f.Add(seed([3]byte{headers, 4, 1}, testkit.HeaderBlock(":status", "103"), [3]byte{headers, 5, 1}, testkit.HeaderBlock(":status", "204")))
+	f.Add(seed([3]byte{headers, 4, 1}, ok, [3]byte{headers, 5, 1}, testkit.HeaderBlock("x-trailer", "1")))
 	f.Add(seed([3]byte{rst, 0, 1}, []byte{0, 0, 0, 7}))
 	f.Add(seed([3]byte{goAway, 0, 0}, make([]byte, 8)))
 	f.Add(seed([3]byte{settings, 0, 0}, []byte{0, 4, 0, 0, 0, 0}, [3]byte{window, 0, 1}, []byte{0, 0, 0xff, 0xff}))

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"anthropic-oauth-proxy/internal/headers"
-	"anthropic-oauth-proxy/internal/testkit"
+	"anthropic-oauth-proxy/internal/testkit/standard"
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
@@ -33,7 +33,7 @@ type engine interface {
 // engines are the product's and the standard library's.
 var engines = map[string]func(*url.URL, upstream.Options) engine{
 	"own":      func(u *url.URL, o upstream.Options) engine { return upstream.New(u, o) },
-	"standard": func(u *url.URL, o upstream.Options) engine { return testkit.NewStandard(u, o) },
+	"standard": func(u *url.URL, o upstream.Options) engine { return standard.New(u, o) },
 }
 
 var wires = []string{"plain", "tls1", "tls2"}

@@ -76,7 +76,7 @@ func TestOnePlaceUntilTheSettingsCame(t *testing.T) {
 				p.mu.Lock()
 				count.Add(1)
 				if count == &late {
-					p.answer(id, "fine")
+					p.Answer(id, "fine")
 				}
 				p.mu.Unlock()
 			}
@@ -139,7 +139,7 @@ func TestALimitOfZero(t *testing.T) {
 				}
 				p.mu.Lock()
 				if allowed {
-					p.answer(id, "fine")
+					p.Answer(id, "fine")
 				} else {
 					_ = p.WriteRSTStream(id, http2.ErrCodeRefusedStream)
 				}
@@ -211,7 +211,7 @@ func TestRefusedStreamsAreNotForced(t *testing.T) {
 					_ = p.WriteRSTStream(id, http2.ErrCodeRefusedStream)
 				} else {
 					open++
-					time.AfterFunc(time.Second, func() { p.mu.Lock(); p.answer(id, "fine"); open--; p.mu.Unlock() })
+					time.AfterFunc(time.Second, func() { p.mu.Lock(); p.Answer(id, "fine"); open--; p.mu.Unlock() })
 				}
 				p.mu.Unlock()
 			}
@@ -248,7 +248,7 @@ func TestGoAwayIsExact(t *testing.T) {
 			_ = p.WriteSettings(limit(100))
 			if n > 1 {
 				for id := p.request(); id != 0; id = p.request() {
-					p.answer(id, "new")
+					p.Answer(id, "new")
 				}
 				return
 			}
@@ -256,7 +256,7 @@ func TestGoAwayIsExact(t *testing.T) {
 				p.request()
 			}
 			_ = p.WriteGoAway(3, http2.ErrCodeEnhanceYourCalm, []byte("secret"))
-			p.answer(1, "old")
+			p.Answer(1, "old")
 			time.Sleep(time.Second) // the stream 3 breaks with the connection
 		})
 		p := farPool(t, f)
@@ -284,10 +284,10 @@ func TestASilentDeath(t *testing.T) {
 	in(t, func(t *testing.T, f *far) {
 		farPeers(t, f, func(n int, p *peer) {
 			_ = p.WriteSettings(limit(100))
-			p.mute = n == 1
+			p.Mute = n == 1
 			for id := p.request(); id != 0; id = p.request() {
 				if n > 1 {
-					p.answer(id, fmt.Sprint(n))
+					p.Answer(id, fmt.Sprint(n))
 				}
 			}
 		})
@@ -318,8 +318,8 @@ func TestAnIdleConnectionIsKnownToLive(t *testing.T) {
 		farPeers(t, f, func(n int, p *peer) {
 			_ = p.WriteSettings(limit(100))
 			for id := p.request(); id != 0; id = p.request() {
-				p.answer(id, fmt.Sprint(n))
-				p.mute = n == 1
+				p.Answer(id, fmt.Sprint(n))
+				p.Mute = n == 1
 			}
 		})
 		p := farPool(t, f)
@@ -346,7 +346,7 @@ func TestTheLastStreamIdentifier(t *testing.T) {
 				mu.Lock()
 				seen[fmt.Sprint(n, "/", id)]++
 				mu.Unlock()
-				p.answer(id, "fine")
+				p.Answer(id, "fine")
 			}
 		})
 		p := farPool(t, f)
@@ -404,16 +404,16 @@ func TestAShutConnectionIsRetired(t *testing.T) {
 		farPeers(t, f, func(n int, p *peer) {
 			_ = p.WriteSettings(limit(100))
 			for {
-				switch fr := p.next().(type) {
+				switch fr := p.Next().(type) {
 				case nil:
 					return
 				case *http2.MetaHeadersFrame:
 					if fr.StreamEnded() {
-						p.answer(fr.StreamID, fmt.Sprint(n))
+						p.Answer(fr.StreamID, fmt.Sprint(n))
 					} else if n > 1 {
 						_ = p.WriteWindowUpdate(0, 1<<30)
 						_ = p.WriteWindowUpdate(fr.StreamID, 1<<30)
-						p.answer(fr.StreamID, fmt.Sprint(n))
+						p.Answer(fr.StreamID, fmt.Sprint(n))
 					}
 				}
 			}
@@ -441,12 +441,12 @@ func TestAShutWindowStallsNobodyElse(t *testing.T) {
 		farPeers(t, f, func(n int, p *peer) {
 			_ = p.WriteSettings(limit(100))
 			for {
-				switch fr := p.next().(type) {
+				switch fr := p.Next().(type) {
 				case nil:
 					return
 				case *http2.DataFrame:
 					if fr.StreamEnded() {
-						p.answer(fr.StreamID, fmt.Sprint(n))
+						p.Answer(fr.StreamID, fmt.Sprint(n))
 					}
 				}
 			}

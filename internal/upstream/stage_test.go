@@ -33,8 +33,8 @@ func TestWhatWasNotWrittenIsUnsent(t *testing.T) {
 		in(t, func(t *testing.T, f *far) {
 			farPeers(t, f, func(_ int, p *peer) {
 				_ = p.WriteSettings(limit(100))
-				p.answer(p.request(), "fine")
-				p.drain()
+				p.Answer(p.request(), "fine")
+				p.Drain()
 			})
 			p := farPool(t, f)
 			var broken atomic.Bool
@@ -73,9 +73,9 @@ func TestResetsAreToldAndCounted(t *testing.T) {
 				id := p.request()
 				_ = p.WriteRSTStream(id, code)
 			}
-			p.head(p.request(), false, ":status", "200")
+			p.Head(p.request(), false, ":status", "200")
 			_ = p.WriteRSTStream(9, http2.ErrCodeRefusedStream)
-			p.drain()
+			p.Drain()
 		})
 		p := farPool(t, f)
 		for i, want := range []Code{"REFUSED_STREAM", "INTERNAL_ERROR", "NO_ERROR", "UNKNOWN"} {

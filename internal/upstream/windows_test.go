@@ -81,7 +81,7 @@ func TestWindowsAreTakenBackInOrder(t *testing.T) {
 		farPeers(t, f, func(_ int, p *peer) {
 			_ = p.WriteSettings(limit(100))
 			id := p.request()
-			p.head(id, false, ":status", "200")
+			p.Head(id, false, ":status", "200")
 			for range freshWindow / defaultFrame { // all that was granted
 				_ = p.WriteData(id, false, make([]byte, defaultFrame))
 			}
@@ -198,7 +198,7 @@ func TestAnAnswerWithoutContentIsWholeAtItsHead(t *testing.T) {
 			farPeers(t, f, func(_ int, p *peer) {
 				_ = p.WriteSettings(limit(100))
 				for id := p.request(); id != 0; id = p.request() {
-					p.head(id, false, ":status", tc.status, "content-length", "5", "x-head", "yes")
+					p.Head(id, false, ":status", tc.status, "content-length", "5", "x-head", "yes")
 					_ = p.WriteData(id, false, []byte("deno "))
 					_ = p.WriteData(id, true, []byte("does so"))
 				}

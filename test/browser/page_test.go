@@ -30,11 +30,11 @@ func TestWhatHappensIsSeen(t *testing.T) {
 	report(t, "a restart", w.awaits("#part-tree", "up, #2"))
 	w.quiet()
 
-	s.daemon.set("NeedsLogin")
+	s.daemon.Set("NeedsLogin")
 	report(t, "the loss of the tailnet", w.awaits("#part-verdict", "The tailnet is gone"))
 	w.awaits("#part-verdict", "needs_login")
 	w.awaits("#part-verdict", "TS_AUTHKEY")
-	s.daemon.set("Running")
+	s.daemon.Set("Running")
 	w.awaits("#part-verdict", "Healthy")
 	w.quiet()
 

@@ -4,14 +4,10 @@ package browser
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,12 +19,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/thejerf/suture/v4"
-	"tailscale.com/ipn"
-	"tailscale.com/ipn/ipnstate"
 
 	"anthropic-oauth-proxy/internal/config"
 	"anthropic-oauth-proxy/internal/telemetry"
 	"anthropic-oauth-proxy/internal/testkit"
+	"anthropic-oauth-proxy/internal/testkit/tailscaled"
 	"anthropic-oauth-proxy/messages"
 	"anthropic-oauth-proxy/supervisor"
 	"anthropic-oauth-proxy/test/harness"
@@ -44,7 +39,7 @@ const patience = 30 * time.Second
 type stage struct {
 	t      *testing.T
 	api    *sim.API
-	daemon *daemon
+	daemon *tailscaled.Daemon
 	system *supervisor.System
 	log    *harness.Buffer
 	stdout *stdout
@@ -70,7 +65,7 @@ func start(t *testing.T, lines string) *stage {
 		t.Fatal(err)
 	}
 	s := &stage{
-		t: t, api: api, daemon: newDaemon(t), log: new(harness.Buffer), actors: make(map[string]*saboteur), exited: make(chan struct{}),
+		t: t, api: api, daemon: tailscaled.New(t, "Running"), log: new(harness.Buffer), actors: make(map[string]*saboteur), exited: make(chan struct{}),
 		stdout: new(stdout),
 		proxy:  fmt.Sprintf("127.0.0.1:%d", ports[0]), admin: fmt.Sprintf("127.0.0.1:%d", ports[1]),
 	}
@@ -114,7 +109,7 @@ func (s *stage) config(lines string) config.Config {
 	s.t.Helper()
 	file := filepath.Join(s.t.TempDir(), "proxy.toml")
 	text := fmt.Sprintf("[tailscale]\nsocket = %q\npoll_interval_secs = 0.2\n[proxy]\nlisten_addr = %q\nadmin_addr = %q\nupstream_url = %q\n%s\n",
-		s.daemon.socket, s.proxy, s.admin, s.api.URL(), lines)
+		s.daemon.Socket, s.proxy, s.admin, s.api.URL(), lines)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -258,45 +253,3 @@ func (a *saboteur) panics(s *stage) {
 	a.mu.Unlock()
 	s.eventually(a.name+" lives again", func() bool { return a.lives.Load() > life })
 }
-
-// daemon is a tailscaled as far as its local API goes.
-type daemon struct {
-	socket string
-	state  atomic.Pointer[string]
-	hung   atomic.Bool
-}
-
-func newDaemon(t *testing.T) *daemon {
-	t.Helper()
-	d := &daemon{socket: filepath.Join(t.TempDir(), "d.sock")}
-	d.set("Running")
-	mux := http.NewServeMux()
-	mux.HandleFunc("/localapi/v0/status", func(w http.ResponseWriter, r *http.Request) {
-		if d.hung.Load() {
-			<-r.Context().Done()
-			return
-		}
-		ips := []netip.Addr{netip.MustParseAddr("100.64.0.7")}
-		_ = json.NewEncoder(w).Encode(ipnstate.Status{BackendState: *d.state.Load(), HaveNodeKey: true, TailscaleIPs: ips,
-			Self: &ipnstate.PeerStatus{DNSName: "anthropic-oauth-proxy.tail0000.ts.net.", TailscaleIPs: ips, Online: true, InNetworkMap: true}})
-	})
-	mux.HandleFunc("/localapi/v0/watch-ipn-bus", func(w http.ResponseWriter, r *http.Request) {
-		_ = json.NewEncoder(w).Encode(ipn.Notify{Version: "test"})
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-	})
-	ln, err := net.Listen("unix", d.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(mux)
-	server.Listener = ln
-	server.Start()
-	t.Cleanup(func() {
-		server.CloseClientConnections()
-		server.Close()
-	})
-	return d
-}
-
-func (d *daemon) set(state string) { d.state.Store(&state) }

@@ -42,7 +42,7 @@ var faults = []fault{
 	},
 	{
 		name: "tailscaled-hangs", title: "tailscaled hangs",
-		inject:  func(s *stage) { s.daemon.hung.Store(true) },
+		inject:  func(s *stage) { s.daemon.Hang() },
 		verdict: "The tailnet is gone",
 		log:     `"event":"tailnet".*"reason":"timeout"`,
 		metric:  `tailnet_state{state="timeout"} 1`,

@@ -1,6 +1,7 @@
-// Package testkit is what the tests of several rooms share. No product code may
-// import it.
-package testkit
+// Package standard does the engine's work with the standard library: the oracle
+// that the engine is held against. What both do the same is HTTP, what they do
+// differently is written down in specs/decisions.md.
+package standard
 
 import (
 	"context"
@@ -23,33 +24,30 @@ import (
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
-// Standard does the engine's work with the standard library's [http.Transport].
-// It is the oracle that the engine is held against: what both do the same is
-// HTTP, what they do differently is written down in specs/decisions.md. It is
-// safe for concurrent use.
-type Standard struct {
+// Engine sends requests by an [http.Transport]. It is safe for concurrent use.
+type Engine struct {
 	target    *url.URL
 	transport *http.Transport
 }
 
-// NewStandard makes one for an http or https URL. The owner must Close it.
-func NewStandard(target *url.URL, o upstream.Options) *Standard {
+// New makes an Engine for an http or https URL. The owner must Close it.
+func New(target *url.URL, o upstream.Options) *Engine {
 	conf := &tls.Config{}
 	if o.TLS != nil {
 		conf = o.TLS.Clone()
 	}
-	return &Standard{target, &http.Transport{
+	return &Engine{target, &http.Transport{
 		DialContext: o.Dial, TLSClientConfig: conf, ForceAttemptHTTP2: true, DisableCompression: true,
 		MaxIdleConnsPerHost: 256, MaxResponseHeaderBytes: 256 << 10, ExpectContinueTimeout: time.Second,
 	}}
 }
 
 // Close ends idle connections.
-func (s *Standard) Close() { s.transport.CloseIdleConnections() }
+func (s *Engine) Close() { s.transport.CloseIdleConnections() }
 
 // RoundTrip is [upstream.Pool.RoundTrip]. It knows less of a failure: what
 // GOAWAY excludes counts as sent, because the library does not say so.
-func (s *Standard) RoundTrip(ctx context.Context, req *upstream.Request) (*upstream.Response, error) {
+func (s *Engine) RoundTrip(ctx context.Context, req *upstream.Request) (*upstream.Response, error) {
 	var connected, sent atomic.Bool
 	trace := &httptrace.ClientTrace{
 		GotConn:      func(httptrace.GotConnInfo) { connected.Store(true) },
@@ -83,7 +81,7 @@ func (s *Standard) RoundTrip(ctx context.Context, req *upstream.Request) (*upstr
 }
 
 // request is req as the library wants it: the target as opaque as it allows.
-func (s *Standard) request(ctx context.Context, req *upstream.Request) *http.Request {
+func (s *Engine) request(ctx context.Context, req *upstream.Request) *http.Request {
 	u := &url.URL{Scheme: s.target.Scheme, Host: s.target.Host, Opaque: req.Target}
 	if strings.HasPrefix(req.Target, "//") { // it would become the absolute form
 		path, query, found := strings.Cut(req.Target, "?")
