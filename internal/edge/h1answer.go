@@ -110,11 +110,21 @@ func frames(name string) bool {
 }
 
 // appendField appends a line that is one line, whatever a value holds: a space
-// stands for what may not be there (RFC 9110 5.5).
+// stands for what may not be there (RFC 9110 5.5). The name gets the spelling
+// that clients of HTTP/1 are used to, whatever an API over HTTP/2 sent.
 func appendField(b []byte, name, value string) []byte {
-	b = append(b, name...)
-	b = append(b, ": "...)
 	at := len(b)
+	b = append(b, name...)
+	begins := true // of the name, or of a word in it
+	for i, c := range b[at:] {
+		switch {
+		case begins && 'a' <= c && c <= 'z', !begins && 'A' <= c && c <= 'Z':
+			b[at+i] = c ^ 0x20
+		}
+		begins = c == '-'
+	}
+	b = append(b, ": "...)
+	at = len(b)
 	b = append(b, value...)
 	for i, c := range b[at:] {
 		if (c < ' ' || c == 0x7f) && c != '\t' {

@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -78,7 +79,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		ends := func(name string) bool {
 			l := strings.ToLower(name)
-			return kinds[Canonical(l)]&(framing|written|private) != 0 || strings.HasPrefix(l, "x-forwarded-") || strings.HasPrefix(l, "tailscale-") || named[l]
+			return kinds[http.CanonicalHeaderKey(l)]&(framing|written|private) != 0 || strings.HasPrefix(l, "x-forwarded-") || strings.HasPrefix(l, "tailscale-") || named[l]
 		}
 		for _, line := range out {
 			ours := Same(line.Name, BetaName) || Same(line.Name, "X-Team")

@@ -2,7 +2,6 @@ package headers
 
 import (
 	"maps"
-	"net/textproto"
 	"slices"
 	"strings"
 )
@@ -49,36 +48,26 @@ var kinds = map[string]kind{
 	"Retry-After": leading, "Vary": leading,
 }
 
-// usual are the other names that clients and the API send. No message pays for
-// their spelling.
+// usual are the other names that clients send. No request pays for their
+// spelling.
 var usual = []string{
-	"Accept", "Accept-Encoding", "Accept-Language", "Alt-Svc", "Anthropic-Beta", "Anthropic-Dangerous-Direct-Browser-Access",
-	"Anthropic-Organization-Id", "Anthropic-Version", "Cf-Cache-Status", "Cf-Ray", "Idempotency-Key", "Request-Id", "Sec-Fetch-Mode",
-	"Server", "Strict-Transport-Security", "User-Agent", "X-App", "X-Claude-Code-Session-Id", "X-Client-Request-Id",
-	"X-Envoy-Upstream-Service-Time", "X-Robots-Tag", "X-Should-Retry", "X-Stainless-Arch", "X-Stainless-Async", "X-Stainless-Helper-Method",
-	"X-Stainless-Lang", "X-Stainless-Os", "X-Stainless-Package-Version", "X-Stainless-Read-Timeout", "X-Stainless-Retry-Count",
+	"Accept", "Accept-Encoding", "Accept-Language", "Anthropic-Beta", "Anthropic-Dangerous-Direct-Browser-Access", "Anthropic-Version",
+	"Idempotency-Key", "Sec-Fetch-Mode", "User-Agent", "X-App", "X-Claude-Code-Session-Id", "X-Client-Request-Id",
+	"X-Stainless-Arch", "X-Stainless-Async", "X-Stainless-Helper-Method", "X-Stainless-Lang", "X-Stainless-Os",
+	"X-Stainless-Package-Version", "X-Stainless-Read-Timeout", "X-Stainless-Retry-Count",
 	"X-Stainless-Runtime", "X-Stainless-Runtime-Version", "X-Stainless-Timeout",
-	"Anthropic-Ratelimit-Requests-Limit", "Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Requests-Reset",
-	"Anthropic-Ratelimit-Tokens-Limit", "Anthropic-Ratelimit-Tokens-Remaining", "Anthropic-Ratelimit-Tokens-Reset",
-	"Anthropic-Ratelimit-Input-Tokens-Limit", "Anthropic-Ratelimit-Input-Tokens-Remaining", "Anthropic-Ratelimit-Input-Tokens-Reset",
-	"Anthropic-Ratelimit-Output-Tokens-Limit", "Anthropic-Ratelimit-Output-Tokens-Remaining", "Anthropic-Ratelimit-Output-Tokens-Reset",
-	"Anthropic-Ratelimit-Unified-Status", "Anthropic-Ratelimit-Unified-Reset", "Anthropic-Ratelimit-Unified-Representative-Claim",
-	"Anthropic-Ratelimit-Unified-5h-Status", "Anthropic-Ratelimit-Unified-5h-Reset", "Anthropic-Ratelimit-Unified-5h-Utilization",
-	"Anthropic-Ratelimit-Unified-7d-Status", "Anthropic-Ratelimit-Unified-7d-Reset", "Anthropic-Ratelimit-Unified-7d-Utilization",
-	"Anthropic-Ratelimit-Unified-Fallback-Percentage", "Anthropic-Ratelimit-Unified-Overage-Status",
-	"Anthropic-Ratelimit-Unified-Overage-Reset", "Anthropic-Ratelimit-Unified-Overage-Disabled-Reason",
 }
 
 // known is a name that needs no spelling.
 type known struct {
-	canonical, lower string
-	kind             kind
+	lower string
+	kind  kind
 }
 
 // table has the known names by their length: few are compared.
 var table = func() (t [64][]known) {
 	for _, name := range slices.Concat(usual, slices.Collect(maps.Keys(kinds))) {
-		t[len(name)] = append(t[len(name)], known{name, strings.ToLower(name), kinds[name]})
+		t[len(name)] = append(t[len(name)], known{strings.ToLower(name), kinds[name]})
 	}
 	return t
 }()
@@ -108,14 +97,6 @@ func is(name string, of kind) bool {
 // Begins reports whether a name has a prefix.
 func Begins(name, prefix string) bool {
 	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
-}
-
-// Canonical spells a name as net/http does.
-func Canonical(name string) string {
-	if k := lookup(name); k != nil {
-		return k.canonical
-	}
-	return textproto.CanonicalMIMEHeaderKey(name)
 }
 
 // Lower spells a name as HTTP/2 wants it (RFC 9113 8.2), and reports whether its

@@ -30,7 +30,10 @@ func credentialOf(h headers.Fields) Credential {
 }
 
 func isPlaceholder(token string) bool {
-	switch strings.ToLower(strings.TrimSpace(token)) {
+	if token = strings.TrimSpace(token); len(token) > len("placeholder") {
+		return false
+	}
+	switch strings.ToLower(token) {
 	case "", "-", "x", "none", "null", "nil", "undefined", "dummy", "placeholder", "unused", "changeme", "test":
 		return true
 	}

@@ -184,8 +184,17 @@ type ending struct {
 	refusal *edge.Refusal
 }
 
+// plain are the endings of which nothing more is known than their cause. Nobody
+// changes them.
+var plain = func() (all [causes]ending) {
+	for c := range all {
+		all[c].cause = cause(c)
+	}
+	return all
+}()
+
 // because is the ending of a cause that says it all.
-func because(c cause) *ending { return &ending{cause: c} }
+func because(c cause) *ending { return &plain[c] }
 
 func (e *ending) row() *row { return &table[e.cause] }
 

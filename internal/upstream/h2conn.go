@@ -239,15 +239,9 @@ func (c *h2Conn) readLoop() {
 			c.beat()
 			err = c.handle(f)
 		}
-		var se http2.StreamError
 		switch {
-		case errors.As(err, &se):
-			// One bad message does not cost the others their connection.
-			c.reset(se.StreamID, se.Code, &Error{Stage: Sent, Err: errMalformed})
-		case err != nil && c.broken != nil:
-			c.fail(c.broken)
 		case err != nil:
-			c.fail(readFailure(err))
+			c.broke(err)
 		case c.out.Len() > floodBacklog:
 			c.fail(errFlood)
 		}
@@ -256,6 +250,20 @@ func (c *h2Conn) readLoop() {
 		if over {
 			return
 		}
+	}
+}
+
+// broke follows what cannot be read. One bad message does not cost the others
+// their connection. The caller holds mu.
+func (c *h2Conn) broke(err error) {
+	var se http2.StreamError
+	switch {
+	case errors.As(err, &se):
+		c.reset(se.StreamID, se.Code, &Error{Stage: Sent, Err: errMalformed})
+	case c.broken != nil:
+		c.fail(c.broken)
+	default:
+		c.fail(readFailure(err))
 	}
 }
 

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 
 	"golang.org/x/net/http2"
@@ -11,13 +12,12 @@ import (
 
 var errUploadBroke = errors.New("the request body ended before its end")
 
-// headerOf copies the regular fields of a head. Their names get the spelling
-// that clients of HTTP/1 are used to.
+// headerOf copies the regular fields of a head.
 func headerOf(f *http2.MetaHeadersFrame) headers.Fields {
 	fields := f.RegularFields()
 	h := make(headers.Fields, len(fields), len(fields)+1)
 	for i, field := range fields {
-		h[i] = headers.Field{Name: headers.Canonical(field.Name), Value: field.Value}
+		h[i] = headers.Field{Name: field.Name, Value: field.Value}
 	}
 	return h
 }
@@ -26,7 +26,7 @@ func headerOf(f *http2.MetaHeadersFrame) headers.Fields {
 func announced(h headers.Fields) (names []string) {
 	for line := range h.Values("Trailer") {
 		for name := range strings.SplitSeq(line, ",") {
-			names = append(names, headers.Canonical(strings.TrimSpace(name)))
+			names = append(names, http.CanonicalHeaderKey(strings.TrimSpace(name)))
 		}
 	}
 	return names

@@ -166,7 +166,7 @@ func told(t *testing.T, e engine, req *upstream.Request, early *[]string) string
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	h := res.Header.Without("date").HTTP() // in no order
-	return fmt.Sprint(res.Status, *early, h, res.ContentLength, len(body), fmt.Sprintf(" %x ", sha256.Sum256(body)), res.Trailer, err != nil)
+	return fmt.Sprint(res.Status, *early, h, res.ContentLength, len(body), fmt.Sprintf(" %x ", sha256.Sum256(body)), res.Trailer.Names, res.Trailer.Fields.HTTP(), err != nil)
 }
 
 // cpu is the processor time that the process has used: the figure to trust on a

@@ -96,7 +96,7 @@ func (s *Engine) request(ctx context.Context, req *upstream.Request) *http.Reque
 	if req.Trailer != nil {
 		out.Trailer = http.Header{}
 		for _, name := range req.Trailer.Names {
-			out.Trailer[headers.Canonical(name)] = nil
+			out.Trailer[http.CanonicalHeaderKey(name)] = nil
 		}
 		out.Body = upload{req.Body, req.Trailer, out.Trailer}
 	}
