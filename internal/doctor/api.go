@@ -1,147 +1,18 @@
 package doctor
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 )
 
 const sectionUpstream = "ProxyUpstreamErrors"
-
-// next is the door through which the API is reached: its own, or the egress
-// proxy's.
-func (e *examination) door() (host, port, what string) {
-	u, what := e.Config.Proxy.Upstream, "the API"
-	if p := e.Config.Proxy.EgressProxy; p != nil {
-		u, what = p.URL, "the egress proxy"
-	}
-	port = u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return u.Hostname(), port, what
-}
-
-func lookDNS(ctx context.Context, e *examination) Finding {
-	host, port, what := e.door()
-	if ip, err := netip.ParseAddr(host); err == nil {
-		e.addresses = []string{net.JoinHostPort(ip.String(), port)}
-		return ok("%s is an address: %s", what, host)
-	}
-	resolver := e.Resolver
-	if resolver == nil {
-		resolver = net.DefaultResolver
-	}
-	began := time.Now()
-	found, err := resolver.LookupHost(ctx, host)
-	if err != nil {
-		return fail(fmt.Sprintf("%s (%s) is not found: %v", host, what, err),
-			"Look at /etc/resolv.conf and, in a cluster, at the NetworkPolicy: UDP and TCP 53 must reach the resolver.", sectionUpstream)
-	}
-	for _, ip := range found {
-		e.addresses = append(e.addresses, net.JoinHostPort(ip, port))
-	}
-	return ok("%s is %s, in %s", host, strings.Join(found, ", "), ms(time.Since(began)))
-}
-
-func lookAddresses(ctx context.Context, e *examination) Finding {
-	_, _, what := e.door()
-	if len(e.addresses) == 0 {
-		return skipped("none is known")
-	}
-	each := patience / time.Duration(2*len(e.addresses))
-	var answers, failures []string
-	for _, address := range e.addresses {
-		ctx, cancel := context.WithTimeout(ctx, each)
-		began := time.Now()
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-		cancel()
-		if err != nil {
-			failures = append(failures, err.Error())
-			continue
-		}
-		_ = conn.Close()
-		answers = append(answers, fmt.Sprintf("%s in %s", address, ms(time.Since(began))))
-	}
-	e.connected = len(answers) > 0
-	const next = "Look at the firewall and, in a cluster, at the NetworkPolicy: TCP must leave to these addresses."
-	switch {
-	case !e.connected:
-		return fail(fmt.Sprintf("no address of %s takes a connection: %s", what, strings.Join(failures, "; ")), next, sectionUpstream)
-	case len(failures) > 0:
-		return warn(fmt.Sprintf("%d of %d addresses of %s take no connection: %s; others do: %s", len(failures), len(e.addresses), what, strings.Join(failures, "; "), strings.Join(answers, ", ")),
-			"Connections go to the others. "+next, sectionUpstream)
-	}
-	return ok("%s", strings.Join(answers, ", "))
-}
-
-// dial opens a connection to the API, through the egress proxy where one is
-// configured.
-func (e *examination) dial(ctx context.Context) (net.Conn, error) {
-	var d net.Dialer
-	var conn net.Conn
-	var err error
-	for _, address := range e.addresses {
-		if conn, err = d.DialContext(ctx, "tcp", address); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if deadline, bounded := ctx.Deadline(); bounded {
-		_ = conn.SetDeadline(deadline)
-	}
-	proxy := e.Config.Proxy.EgressProxy
-	if proxy == nil {
-		return conn, nil
-	}
-	if proxy.URL.Scheme == "https" {
-		conn = tls.Client(conn, &tls.Config{ServerName: proxy.URL.Hostname(), RootCAs: e.Config.Proxy.UpstreamRoots})
-	}
-	if err := connect(conn, target(e.Config.Proxy.Upstream), proxy.Authorization.Reveal()); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return conn, nil
-}
-
-func target(u *url.URL) string {
-	if u.Port() != "" {
-		return u.Host
-	}
-	return net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
-}
-
-// connect asks an HTTP proxy for a tunnel (RFC 9110 9.3.6).
-func connect(conn net.Conn, to, authorization string) error {
-	head := "CONNECT " + to + " HTTP/1.1\r\nHost: " + to + "\r\n"
-	if authorization != "" {
-		head += "Proxy-Authorization: " + authorization + "\r\n"
-	}
-	if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
-		return fmt.Errorf("ask the egress proxy: %w", err)
-	}
-	// Nobody speaks first behind a CONNECT: nothing of the tunnel is buffered.
-	res, err := http.ReadResponse(bufio.NewReaderSize(conn, 16), &http.Request{Method: http.MethodConnect})
-	if err != nil {
-		return errors.New("ask the egress proxy: its answer cannot be read")
-	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask the egress proxy: it answered %d", res.StatusCode)
-	}
-	return nil
-}
 
 func lookTLS(ctx context.Context, e *examination) Finding {
 	u := e.Config.Proxy.Upstream
@@ -271,18 +142,6 @@ func bare(err error) string {
 	return err.Error()
 }
 
-// askOver sends one request over a connection of its own.
-func askOver(conn net.Conn, host, path string) (code int, err error) {
-	if _, err := fmt.Fprintf(conn, "HEAD %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host); err != nil {
-		return 0, err
-	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodHead})
-	if err != nil {
-		return 0, errors.New("its answer cannot be read")
-	}
-	return res.StatusCode, res.Body.Close()
-}
-
 func lookClock(_ context.Context, e *examination) Finding {
 	switch {
 	case e.answered == nil:
@@ -303,5 +162,3 @@ func lookClock(_ context.Context, e *examination) Finding {
 	}
 	return ok("%s", says)
 }
-
-func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }

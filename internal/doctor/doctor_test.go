@@ -322,7 +322,7 @@ func TestThroughAnEgressProxy(t *testing.T) {
 		says   string
 	}{
 		"it lets us through":          {200, nil, ""},
-		"it wants to know who we are": {407, map[string]Verdict{"TLS to the API": Fail, "answer of the API": Skipped, "clock": Skipped}, "it answered 407"},
+		"it wants to know who we are": {407, map[string]Verdict{"TLS to the API": Fail, "answer of the API": Skipped, "clock": Skipped}, "status 407"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)

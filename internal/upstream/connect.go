@@ -48,7 +48,7 @@ func (l *link) speaksHTTP2() bool {
 }
 
 func newConnector(target *url.URL, o Options) *connector {
-	host, port := hostPort(target)
+	host, port := HostPort(target)
 	k := &connector{host: host, port: port, dial: o.Dial, lookup: o.Lookup}
 	if k.dial == nil {
 		k.dial = (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext
@@ -82,7 +82,8 @@ func clientTLS(base *tls.Config, host string) *tls.Config {
 	return c
 }
 
-func hostPort(u *url.URL) (host, port string) {
+// HostPort is where an http or https URL leads to.
+func HostPort(u *url.URL) (host, port string) {
 	if port = u.Port(); port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -23,13 +24,19 @@ type egress struct {
 
 func newEgress(o Options, target string) *egress {
 	e := &egress{target: target, authorization: o.EgressAuthorization}
-	e.host, e.port = hostPort(o.EgressProxy)
+	e.host, e.port = HostPort(o.EgressProxy)
 	if o.EgressProxy.Scheme == "https" {
 		e.tls = clientTLS(o.TLS, e.host)
 		e.tls.ServerName = e.host
 		e.tls.NextProtos = []string{"http/1.1"}
 	}
 	return e
+}
+
+// Tunnel has the egress proxy at the other end of c lead to the API, as a [Pool]
+// has it done. It never shows the credentials.
+func (o Options) Tunnel(ctx context.Context, c net.Conn, api *url.URL) (net.Conn, error) {
+	return newEgress(o, net.JoinHostPort(HostPort(api))).tunnel(ctx, c)
 }
 
 // tunnel makes a connection to the proxy one to the API. What fails is of type
