@@ -30,11 +30,12 @@ var sdks = map[string]string{
 
 // isRelease accepts X.Y.Z of short numbers, nothing behind them.
 func isRelease(s string) bool {
-	numbers := strings.Split(s, ".")
-	for _, n := range numbers {
+	numbers := 0
+	for n := range strings.SplitSeq(s, ".") {
 		if n == "" || len(n) > 5 || strings.Trim(n, "0123456789") != "" {
 			return false
 		}
+		numbers++
 	}
-	return len(numbers) == 3
+	return numbers == 3
 }

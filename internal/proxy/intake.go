@@ -46,6 +46,8 @@ type intake struct {
 	held  int64 // bytes of the budget that they hold
 	came  int64 // bytes that were read from the client
 	done  error // what ended the client's body; nil before
+	// behind is where the end of a body of known length is looked for.
+	behind [1]byte
 	// reserved says that the pages are the budget's reserve, eager that they are
 	// freed as soon as an upload has taken them, spent that the beginning of the
 	// body is gone.
@@ -147,7 +149,7 @@ func (in *intake) read(ctx context.Context, most int64, memory func(context.Cont
 // of known length there is only its end to be seen.
 func (in *intake) room(ctx context.Context, memory func(context.Context, int64) (bool, error)) ([]byte, error) {
 	if in.kept == in.length {
-		return make([]byte, 1), nil
+		return in.behind[:], nil
 	}
 	n := len(in.pages)
 	if n == 0 || len(in.pages[n-1]) == cap(in.pages[n-1]) {
