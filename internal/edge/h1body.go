@@ -57,6 +57,12 @@ func (b *h1body) read(p []byte) (int, error) {
 	return n, err
 }
 
+// Whole reports that all that is left to be read has come, so that no Read would
+// wait. Only who reads may ask.
+func (b *h1body) Whole() bool {
+	return b.chunks == nil && int64(len(b.x.c.in.bytes())) >= b.left
+}
+
 // sort maps what reading fails with.
 func (b *h1body) sort(err error) error {
 	switch {

@@ -38,7 +38,7 @@
 //
 //	ServeExchange, targetOf, page, newExchange, newLive, newRequestID, clientOf, credentialOf, follow
 //	serve: admit, Gate.Arrive
-//	  newIntake, takeIn, readShort, read, room, newPage, pull
+//	  newIntake, takeIn, readShort, read, hasCome, room, newPage, pull
 //	  identify, Ticket.Enter
 //	  headers.Request, ask, once, newUpload, headTimeout, headClock.start, Upstream.RoundTrip
 //	    upload.Read, take

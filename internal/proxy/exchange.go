@@ -116,7 +116,7 @@ func (x *exchange) admit(r *edge.Request) *ending {
 // takeIn reads a short body, waits for a place, and reads on for who had to wait
 // long. Who left in the meantime is forgotten, and nothing of it goes upstream.
 func (x *exchange) takeIn(in *intake, r *edge.Request) *ending {
-	if end := in.readShort(x.ctx, r.Header.Has("Expect")); end != nil {
+	if end := in.readShort(x.ctx, x.fail, r.Header.Has("Expect")); end != nil {
 		return end
 	}
 	x.live.enter(InAdmit)
@@ -132,7 +132,7 @@ func (x *exchange) takeIn(in *intake, r *edge.Request) *ending {
 	}
 	x.live.reach(atAdmitted)
 	if waited && r.Proto != edge.HTTP2 {
-		if end := in.catchUp(x.ctx); end != nil {
+		if end := in.catchUp(x.ctx, x.fail); end != nil {
 			return end
 		}
 		if x.client.HungUp() {

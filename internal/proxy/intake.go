@@ -64,21 +64,21 @@ func newIntake(h *Handler, r *edge.Request, live *Live, dog *watchdog) *intake {
 
 // readShort reads a short body ahead. Who asked for 100 (Continue) wants the
 // API's word first.
-func (in *intake) readShort(ctx context.Context, expects bool) *ending {
+func (in *intake) readShort(ctx context.Context, fail func(error), expects bool) *ending {
 	if in.src == nil || in.length < 0 || in.length > readAheadLimit || expects {
 		return nil
 	}
-	return in.read(ctx, readAheadLimit, in.take)
+	return in.read(ctx, fail, readAheadLimit, in.take)
 }
 
 // catchUp reads on for a request that waited in line: on HTTP/1 the end of a
 // client that left stands behind its unread body.
-func (in *intake) catchUp(ctx context.Context) *ending {
+func (in *intake) catchUp(ctx context.Context, fail func(error)) *ending {
 	if in.src == nil || in.ahead() {
 		return nil
 	}
 	until := time.Now().Add(catchUpTime)
-	return in.read(ctx, catchUpLimit, func(ctx context.Context, n int64) (bool, error) {
+	return in.read(ctx, fail, catchUpLimit, func(ctx context.Context, n int64) (bool, error) {
 		if time.Now().After(until) {
 			return false, nil
 		}
@@ -108,14 +108,15 @@ func (in *intake) reserve(ctx context.Context, until time.Time) (bool, error) {
 }
 
 // read reads ahead until the end of the body, until most of it is kept, or until
-// there is no more memory. It returns nil unless the exchange has to end.
-func (in *intake) read(ctx context.Context, most int64, memory func(context.Context, int64) (bool, error)) (end *ending) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() { _ = in.src.Close() })()
+// there is no more memory. It returns nil unless the exchange has to end; fail
+// ends it when the client stands still.
+func (in *intake) read(ctx context.Context, fail func(error), most int64, memory func(context.Context, int64) (bool, error)) *ending {
 	in.live.enter(InUpload)
-	in.dog.watch(in.limits.IdleTimeout, func() { cancel(clientStalled) })
-	defer in.dog.stop()
+	if !in.hasCome() {
+		in.dog.watch(in.limits.IdleTimeout, func() { fail(clientStalled) })
+		defer in.dog.stop()
+		defer context.AfterFunc(ctx, func() { _ = in.src.Close() })()
+	}
 	for in.done == nil && (in.kept < most || in.kept == in.length) {
 		room, err := in.room(ctx, memory)
 		if err != nil {
@@ -143,6 +144,13 @@ func (in *intake) read(ctx context.Context, most int64, memory func(context.Cont
 		return because(fromBody(err))
 	}
 	return nil
+}
+
+// hasCome reports that nothing is to be waited for: most requests arrive in one
+// piece.
+func (in *intake) hasCome() bool {
+	src, knows := in.src.(interface{ Whole() bool })
+	return knows && src.Whole()
 }
 
 // room is where the next bytes go; nil when there is no memory. Behind a body
