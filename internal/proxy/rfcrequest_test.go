@@ -10,9 +10,10 @@ import (
 // What goes upstream of a request, by the section that asks for it: the whole
 // text has each of has and none of not, in small letters.
 func TestForwardedRequests(t *testing.T) {
-	a := newTape(t)
-	r := newRig(t, options{api: a.url})
-	host := "\r\nhost: " + a.url.Host + "\r\n"
+	a := newTape()
+	o := options{api: scripted(t, a.play)}
+	r := newRig(t, o)
+	host := "\r\nhost: " + o.api.Host + "\r\n"
 	for _, tc := range []struct {
 		section, name, sent string
 		has, not            []string
@@ -100,8 +101,8 @@ func lowered(s string) string {
 // What is answered here, by the section that asks for it, without a byte to the
 // API.
 func TestAnsweredHere(t *testing.T) {
-	a := newTape(t)
-	r := newRig(t, options{api: a.url})
+	a := newTape()
+	r := newRig(t, options{api: scripted(t, a.play)})
 	for _, tc := range []struct {
 		section, name, sent string
 		status              int

@@ -2,67 +2,69 @@ package proxy
 
 import (
 	"bufio"
-	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
-	"testing"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // tape is an API over plain HTTP/1.1 that keeps every byte that it is sent, by
-// connection, and answers each request that net/http can read.
+// connection, and answers each request that net/http can read. Its answers are
+// numbered in X-Tape.
 type tape struct {
-	url   *url.URL
 	heard chan string // each request as it came, head and content
 
-	mu    sync.Mutex
-	conns []*bytes.Buffer
-	bad   []error // what could not be read
+	mu       sync.Mutex
+	conns    []*testkit.Buffer
+	answered int
 }
 
-func newTape(t testing.TB) *tape {
-	a := &tape{heard: make(chan string, 1<<10)}
-	a.url = scripted(t, func(_ int, c net.Conn) {
-		all := &bytes.Buffer{}
-		a.mu.Lock()
-		a.conns = append(a.conns, all)
-		a.mu.Unlock()
-		br := bufio.NewReader(io.TeeReader(c, lockedWriter{&a.mu, all}))
-		for at := 0; ; {
-			if !a.serve(c, br) {
-				return
-			}
-			a.mu.Lock()
-			end := all.Len() - br.Buffered()
-			a.heard <- string(all.Bytes()[at:end])
-			a.mu.Unlock()
-			at = end
-			if _, err := io.WriteString(c, fine); err != nil {
-				return
-			}
+func newTape() *tape { return &tape{heard: make(chan string, 1<<10)} }
+
+// play is the script of a connection.
+func (a *tape) play(_ int, c net.Conn) {
+	all := &testkit.Buffer{}
+	a.mu.Lock()
+	a.conns = append(a.conns, all)
+	a.mu.Unlock()
+	br := bufio.NewReader(io.TeeReader(c, all))
+	for at := 0; ; {
+		method, err := a.serve(c, br)
+		if err != nil {
+			return
 		}
-	})
-	return a
+		record := all.String()
+		end := len(record) - br.Buffered()
+		a.heard <- record[at:end]
+		a.mu.Lock()
+		a.answered++
+		answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Tape: %d\r\nContent-Length: 4\r\n\r\n", a.answered)
+		a.mu.Unlock()
+		at = end
+		if method != http.MethodHead {
+			answer += "fine"
+		}
+		if _, err := io.WriteString(c, answer); err != nil {
+			return
+		}
+	}
 }
 
-// serve reads one request; it is false behind the last.
-func (a *tape) serve(c net.Conn, br *bufio.Reader) bool {
+// serve reads one request.
+func (a *tape) serve(c net.Conn, br *bufio.Reader) (method string, err error) {
 	req, err := http.ReadRequest(br)
-	if err == nil {
-		if req.Header["Expect"] != nil {
-			_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
-		}
-		_, err = io.Copy(io.Discard, req.Body)
+	if err != nil {
+		return "", err
 	}
-	if err != nil && err != io.EOF {
-		a.mu.Lock()
-		a.bad = append(a.bad, err)
-		a.mu.Unlock()
+	if req.Header["Expect"] != nil {
+		_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
 	}
-	return err == nil
+	_, err = io.Copy(io.Discard, req.Body)
+	return req.Method, err
 }
 
 // take is the record so far, one string a connection.
@@ -74,15 +76,4 @@ func (a *tape) take() []string {
 		all = append(all, b.String())
 	}
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
-}
-
-type lockedWriter struct {
-	mu *sync.Mutex
-	w  io.Writer
-}
-
-func (l lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
 }
