@@ -19,10 +19,11 @@ var (
 	headBuffers  = newBuffers(4 << 10)
 	bodyBuffers  = newBuffers(32 << 10)
 	chunkBuffers = newBuffers(defaultFrame)
+	eventBuffers = newBuffers(eventSize)
 )
 
-// keepBuffer is how large an empty buffer of a stream that waits may be.
-const keepBuffer = 2 << 10
+// eventSize is about what an event of a stream needs at most.
+const eventSize = 1 << 10
 
 // inbox holds what has come and was not read. Its memory is about what it
 // holds: events lie close together, and what is empty is given back.
@@ -34,22 +35,20 @@ type inbox struct {
 
 type chunk struct {
 	data     []byte
-	borrowed *buffer // nil for a small one
+	borrowed *buffer
+	from     *buffers
 }
 
 func newChunk(n int) chunk {
-	if n <= keepBuffer {
-		return chunk{data: make([]byte, 0, max(n, 512))}
+	from := chunkBuffers
+	if n <= eventSize {
+		from = eventBuffers
 	}
-	b := chunkBuffers.get()
-	return chunk{data: b.b[:0], borrowed: b}
+	b := from.get()
+	return chunk{data: b.b[:0], borrowed: b, from: from}
 }
 
-func (c chunk) free() {
-	if c.borrowed != nil {
-		chunkBuffers.put(c.borrowed)
-	}
-}
+func (c chunk) free() { c.from.put(c.borrowed) }
 
 func (b *inbox) put(p []byte) {
 	b.size += len(p)
@@ -83,16 +82,10 @@ func (b *inbox) take(p []byte) (n int) {
 	return n
 }
 
-// drop frees the first n chunks. A last small one is kept for the next event.
+// drop frees the first n chunks.
 func (b *inbox) drop(n int) {
 	if n == 0 {
 		return
-	}
-	keep := chunk{}
-	if n == len(b.chunks) && b.chunks[n-1].borrowed == nil {
-		n--
-		keep = chunk{data: b.chunks[n].data[:0]}
-		b.chunks[n] = keep
 	}
 	for _, c := range b.chunks[:n] {
 		c.free()
@@ -100,7 +93,7 @@ func (b *inbox) drop(n int) {
 	left := copy(b.chunks, b.chunks[n:])
 	clear(b.chunks[left:])
 	b.chunks = b.chunks[:left]
-	if left == 0 && cap(b.chunks) > 8 {
+	if left == 0 && cap(b.chunks) > 1 {
 		b.chunks = nil
 	}
 }

@@ -14,7 +14,7 @@ type gatherer struct {
 
 	mu        sync.Mutex
 	gathering bool
-	held      bytes.Buffer
+	held      pending
 }
 
 // gather makes writes wait for flush from now on.
@@ -37,10 +37,10 @@ func (g *gatherer) Write(p []byte) (int, error) {
 func (g *gatherer) flush() (n int64, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n, err = g.held.WriteTo(g.Conn)
-	if g.held.Cap() > 2*uploadBacklog {
-		g.held = bytes.Buffer{} // what once was large need not stay so
+	if g.held.Len() > 0 {
+		n, err = g.held.lent.WriteTo(g.Conn)
 	}
+	g.held.drop()
 	return n, err
 }
 
@@ -50,7 +50,7 @@ func (g *gatherer) flush() (n int64, err error) {
 // record goes on with another frame, and answers with an error or takes wrong
 // bytes for right; records are gathered below TLS, so it costs next to nothing.
 type batch struct {
-	bytes.Buffer
+	pending
 	cuts []int
 }
 
@@ -60,8 +60,9 @@ func (b *batch) cut() { b.cuts = append(b.cuts, b.Len()) }
 // writeTo writes the records and empties the batch. It returns how much was
 // written in clear: all or nothing is known.
 func (b *batch) writeTo(nc net.Conn, g *gatherer) (int, error) {
-	frames, from := b.Bytes(), 0
-	for _, end := range append(b.cuts, b.Len()) {
+	defer b.drop()
+	frames, from := b.bytes(), 0
+	for _, end := range append(b.cuts, len(frames)) {
 		if end == from {
 			continue
 		}
@@ -70,17 +71,42 @@ func (b *batch) writeTo(nc net.Conn, g *gatherer) (int, error) {
 		}
 		from = end
 	}
-	size := b.Len()
-	b.cuts = b.cuts[:0]
-	b.Reset()
-	if b.Cap() > 2*uploadBacklog {
-		*b = batch{}
-	}
 	if n, err := g.flush(); err != nil {
 		if n == 0 {
-			size = 0
+			return 0, err
 		}
-		return size, err
+		return len(frames), err
 	}
-	return size, nil
+	return len(frames), nil
+}
+
+// pending is a buffer that is borrowed while something waits in it.
+type pending struct{ lent *bytes.Buffer }
+
+var sendBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// Write never fails.
+func (p *pending) Write(b []byte) (int, error) {
+	if p.lent == nil {
+		p.lent = sendBuffers.Get().(*bytes.Buffer)
+	}
+	return p.lent.Write(b)
+}
+
+func (p *pending) Len() int { return len(p.bytes()) }
+
+func (p *pending) bytes() []byte {
+	if p.lent == nil {
+		return nil
+	}
+	return p.lent.Bytes()
+}
+
+// drop empties it. What once was large need not stay so.
+func (p *pending) drop() {
+	if p.lent != nil && p.lent.Cap() <= 2*uploadBacklog {
+		p.lent.Reset()
+		sendBuffers.Put(p.lent)
+	}
+	p.lent = nil
 }

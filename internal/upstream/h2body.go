@@ -84,6 +84,40 @@ func (b *h2Body) Ready() bool {
 	return b.s.inbox.size > 0 || b.s.complete
 }
 
+// TryRead reads what has come of the content, 0 bytes when there is none: then
+// Wait or Read tell more.
+func (b *h2Body) TryRead(p []byte) int {
+	c := b.s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := b.s.inbox.take(p)
+	if n > 0 {
+		b.s.consumed(n)
+	}
+	return n
+}
+
+// Wait keeps w until there is news for it.
+func (b *h2Body) Wait(w Waiter) bool {
+	s := b.s
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.inbox.size > 0 || s.complete || s.err != nil || b.ctx.Err() != nil {
+		return false
+	}
+	s.waiter = w
+	return true
+}
+
+// Wake ends a Wait before there is news.
+func (b *h2Body) Wake() {
+	b.s.conn.mu.Lock()
+	defer b.s.conn.unlock()
+	if b.s.waiter != nil {
+		b.s.wake()
+	}
+}
+
 // take copies what has come. over tells that nothing comes after it.
 func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 	c := s.conn

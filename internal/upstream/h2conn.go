@@ -35,11 +35,11 @@ type h2Conn struct {
 	mu      sync.Mutex
 	room    sync.Cond // broadcast when an upload may go on
 	out     batch
-	spare   batch
 	framer  *http2.Framer // writes into out
 	block   bytes.Buffer  // where encoder puts a header block
 	encoder *hpack.Encoder
 	streams map[uint32]*h2Stream
+	woken   []Waiter // to be told once mu is free
 	nextID  uint32
 	err     error // why the connection is of no use any more
 	leaving bool  // no new streams: GOAWAY, from either side or in spirit
@@ -129,7 +129,7 @@ func newH2Conn(p *Pool, l *link) *h2Conn {
 	c.reader.SetReuseFrames()
 
 	// What is written to memory does not fail.
-	c.out.WriteString(http2.ClientPreface)
+	_, _ = c.out.Write([]byte(http2.ClientPreface))
 	_ = c.framer.WriteSettings(
 		http2.Setting{ID: http2.SettingEnablePush, Val: 0},
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(c.grants.initial)},
@@ -155,11 +155,22 @@ func (c *h2Conn) dead() bool {
 func (c *h2Conn) close() {
 	c.mu.Lock()
 	c.fail(ErrClosed)
-	c.mu.Unlock()
+	c.unlock()
 	c.served.Wait()
 }
 
-// fail closes the connection. The caller holds mu.
+// unlock frees mu and tells those who wait without a goroutine what happened
+// under it. Whoever wakes streams leaves mu this way.
+func (c *h2Conn) unlock() {
+	woken := c.woken
+	c.woken = nil
+	c.mu.Unlock()
+	for _, w := range woken {
+		w.News()
+	}
+}
+
+// fail closes the connection. The caller holds mu and leaves it with unlock.
 func (c *h2Conn) fail(err error) {
 	if c.err != nil {
 		return
@@ -214,10 +225,11 @@ func (c *h2Conn) writeLoop() {
 		// Who is ready to send does so now; it all goes out in one write.
 		runtime.Gosched()
 		c.mu.Lock()
-		c.out, c.spare = c.spare, c.out
+		out := c.out
+		c.out = batch{}
 		c.batches++
 		c.mu.Unlock()
-		n, err := c.spare.writeTo(c.nc, c.below)
+		n, err := out.writeTo(c.nc, c.below)
 		c.mu.Lock()
 		if err != nil {
 			c.leaving, c.broken, c.written = true, err, n
@@ -246,7 +258,7 @@ func (c *h2Conn) readLoop() {
 			c.fail(errFlood)
 		}
 		over := c.err != nil
-		c.mu.Unlock()
+		c.unlock()
 		if over {
 			return
 		}

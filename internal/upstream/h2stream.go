@@ -21,6 +21,7 @@ type h2Stream struct {
 	batch   uint64
 	headEnd int
 	news    chan struct{}
+	waiter  Waiter // in news' place, while it waits; nil otherwise
 	state   streamState
 	bare    bool // the answer has no content, whatever its head says
 
@@ -50,7 +51,14 @@ var (
 	errReset   = errors.New("upstream reset the stream")
 )
 
+// wake tells who waits that something has changed. The caller holds mu, and
+// leaves it with unlock.
 func (s *h2Stream) wake() {
+	if s.waiter != nil {
+		s.conn.woken = append(s.conn.woken, s.waiter)
+		s.waiter = nil
+		return
+	}
 	select {
 	case s.news <- struct{}{}:
 	default:
@@ -245,7 +253,7 @@ func (s *h2Stream) leave() {
 			c.leave(errConnShut)
 		}
 	}
-	c.mu.Unlock()
+	c.unlock()
 	s.out.abandon()
 }
 
@@ -300,7 +308,7 @@ func (s *h2Stream) finish(trailer headers.Fields) error {
 func (s *h2Stream) breakOff() {
 	c := s.conn
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	if s.state.maySend() {
 		c.reset(s.id, http2.ErrCodeCancel, &Error{Stage: Sent, Err: errUploadBroke})
 	}

@@ -49,7 +49,7 @@ func (p *pulse) measured(since time.Time) { p.rtt = time.Since(since) }
 // must not be the first to find out.
 func (c *h2Conn) tick() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	if c.err != nil {
 		return
 	}

@@ -72,9 +72,30 @@ type Response struct {
 	// Trailer may have other fields than those that were announced.
 	Trailer headers.Trailer
 	// Body is never nil. Closing it before io.EOF ends the exchange upstream at
-	// once. It is not safe for concurrent use. It may have a method Ready() bool,
-	// which reports whether Read would not wait.
+	// once. It is not safe for concurrent use. It may have the method Ready of a
+	// [Standing], and may be one.
 	Body io.ReadCloser
+}
+
+// Standing is a body that needs no goroutine while it waits for the API.
+type Standing interface {
+	io.ReadCloser
+	// Ready reports whether Read would not wait.
+	Ready() bool
+	// TryRead reads what has come, 0 bytes when there is nothing or the end.
+	TryRead(p []byte) int
+	// Wait has w hear once of the next thing that happens: content, the end, a
+	// failure or Wake. It is false, and w hears nothing, when Read would not wait.
+	Wait(w Waiter) bool
+	// Wake has a Waiter that has not heard yet hear now. Any goroutine may call it.
+	Wake()
+}
+
+// Waiter stands in a goroutine's place.
+type Waiter interface {
+	// News is called by the goroutine that serves the connection to the API. It
+	// may use the body, but for Read and Close, and must not block.
+	News()
 }
 
 // Stage says how far a failed request can have come.
