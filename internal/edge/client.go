@@ -108,6 +108,9 @@ type Client interface {
 	// Context carries the connection's values. It ends, with the cause
 	// [ErrGone], as soon as the client is known to have left.
 	Context() context.Context
+	// End ends Context with a cause, unless it has ended already. Any goroutine may
+	// call it.
+	End(cause error)
 	// HungUp reports whether the client has closed its side, however much of
 	// its request stands unread before that end.
 	HungUp() bool
@@ -137,9 +140,28 @@ type Client interface {
 	Abort()
 }
 
+// Parkable is a client whose exchange can go on without a goroutine, while the
+// content of its answer is waited for.
+type Parkable interface {
+	Client
+	// Park prepares for that, behind the head of the answer: the request's own head
+	// is forgotten, and so is the write deadline. It is false when the client cannot
+	// do without a goroutine.
+	Park() bool
+	// TryWrite is a Write that does not wait. n bytes of the content have gone; what
+	// the client did not take goes out with the next Flush, Write or Finish, and
+	// until then all further ones are refused.
+	TryWrite(p []byte) (n int, all bool)
+	// Resume has goOn continue the exchange in ServeExchange's place, and on the
+	// same terms, on a goroutine of its own. Any goroutine may call it, once for
+	// each time that the exchange was left parked, and before it was.
+	Resume(goOn func() (over bool))
+}
+
 // Handler serves exchanges.
 type Handler interface {
-	// ServeExchange serves one exchange from its head to its end. The client is
-	// not used any more after it has returned.
-	ServeExchange(Client)
+	// ServeExchange serves one exchange from its head to its end. It is over when
+	// it returns true; false leaves a [Parkable] client parked, and somebody who
+	// will call its Resume. The client is not used behind either return.
+	ServeExchange(Client) (over bool)
 }

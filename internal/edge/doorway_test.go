@@ -30,7 +30,7 @@ func onEach(t *testing.T, run func(t *testing.T, open func(handlerFunc) *doorway
 
 type handlerFunc func(Client)
 
-func (f handlerFunc) ServeExchange(c Client) { f(c) }
+func (f handlerFunc) ServeExchange(c Client) bool { f(c); return true }
 
 // doorway is a server on loopback.
 type doorway struct {

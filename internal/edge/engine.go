@@ -43,7 +43,7 @@ func (e *engine) Serve(ln net.Listener) error {
 			_ = h.Close()
 			continue
 		}
-		go h.serve()
+		go h.serve(true)
 	}
 }
 
@@ -143,6 +143,7 @@ func (e *engine) Close() error {
 	e.mu.Lock()
 	for c := range e.conns {
 		_ = c.Close()
+		c.hangUp()
 	}
 	e.mu.Unlock()
 	return e.http2.Close()

@@ -12,7 +12,7 @@ import (
 )
 
 // h1conn is a client's connection that speaks HTTP/1: one exchange after the
-// other, on one goroutine.
+// other, on one goroutine at a time, or on none while an exchange is parked.
 type h1conn struct {
 	*Conn
 	engine *engine
@@ -35,9 +35,10 @@ func (e *engine) newConn(c *Conn) *h1conn {
 	return h
 }
 
-// serve serves the connection to its end, or until it speaks HTTP/2.
-func (c *h1conn) serve() {
-	for first := true; c.await(first); first = false {
+// serve serves the connection to its end, until it speaks HTTP/2, or until an
+// exchange is parked.
+func (c *h1conn) serve(first bool) {
+	for ; c.await(first); first = false {
 		if first && c.speaksHTTP2() {
 			c.engine.handOver(c)
 			return
@@ -46,13 +47,45 @@ func (c *h1conn) serve() {
 		if x == nil {
 			break
 		}
-		if next, linger := c.exchange(x); !next {
-			if linger {
-				c.linger()
-			}
-			break
+		c.now.Store(x)
+		if x.body == nil && x.req.Refusal == nil {
+			x.listen()
+		}
+		if !c.carry(x, func() bool { return c.engine.handler.ServeExchange(x) }) {
+			return
 		}
 	}
+	c.finish()
+}
+
+// resume goes on with an exchange that was parked, and with the connection
+// behind it.
+func (c *h1conn) resume(x *h1exchange, goOn func() bool) {
+	if c.carry(x, goOn) {
+		c.serve(false)
+	}
+}
+
+// carry has the handler carry an exchange on. It reports whether the next one
+// is to be waited for; else the connection has ended, or has no goroutine for
+// now and is not the caller's any more.
+func (c *h1conn) carry(x *h1exchange, handler func() bool) (next bool) {
+	if !c.handle(handler) {
+		return false
+	}
+	c.now.Store(nil)
+	next, linger := x.end()
+	if linger {
+		c.linger()
+	}
+	if !next {
+		c.finish()
+	}
+	return next
+}
+
+// finish ends the connection.
+func (c *h1conn) finish() {
 	c.in.drop()
 	c.engine.forget(c)
 	_ = c.Close()
@@ -126,27 +159,17 @@ func (c *h1conn) readHead() *h1exchange {
 	}
 }
 
-// exchange has one exchange served.
-func (c *h1conn) exchange(x *h1exchange) (next, linger bool) {
-	c.now.Store(x)
-	defer c.now.Store(nil)
-	if x.body == nil && x.req.Refusal == nil {
-		x.listen()
-	}
-	c.handle(x)
-	return x.end()
-}
-
 // handle calls the handler. A panic that comes out of it is a bug: it ends the
 // exchange and nothing else. Its value may hold anything and is not told.
-func (c *h1conn) handle(x *h1exchange) {
+func (c *h1conn) handle(handler func() bool) (over bool) {
 	defer func() {
 		if bug := recover(); bug != nil {
+			over = true
 			c.engine.log.Error().Str("event", "panic").Type("type", bug).Bytes("stack", debug.Stack()).
 				Msg("bug in the data plane; the request was ended")
 		}
 	}()
-	c.engine.handler.ServeExchange(x)
+	return handler()
 }
 
 const (

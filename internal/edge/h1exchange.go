@@ -22,6 +22,7 @@ type h1exchange struct {
 	writing sync.Mutex
 	invited bool // the client was told to go on, or did not ask
 	answer  answer
+	unsent  []byte // what TryWrite could not send
 
 	// mu guards what other goroutines may ask for meanwhile.
 	mu       sync.Mutex
@@ -48,7 +49,8 @@ func (c *h1conn) newExchange(r Request) *h1exchange {
 func (x *h1exchange) Request() *Request        { return &x.req }
 func (x *h1exchange) Peer() string             { return x.c.peer() }
 func (x *h1exchange) Context() context.Context { return x.ctx }
-func (x *h1exchange) HungUp() bool             { return x.ctx.Err() != nil || x.c.hungUp() }
+func (x *h1exchange) End(cause error)          { x.leave(cause) }
+func (x *h1exchange) HungUp() bool             { return context.Cause(x.ctx) == ErrGone || x.c.hungUp() }
 
 // listen follows the end of the request: from now on a client that closes its
 // side has left.
@@ -133,6 +135,9 @@ func (x *h1exchange) Respond(h Head) {
 func (x *h1exchange) Write(p []byte) (int, error) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
+	if err := x.settle(); err != nil {
+		return 0, err
+	}
 	out := outputs.Get().(*output)
 	defer out.free()
 	x.appendHead(out)
@@ -171,7 +176,7 @@ func (x *h1exchange) Flush() error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	if x.answer.begun {
-		return nil
+		return x.settle()
 	}
 	out := outputs.Get().(*output)
 	defer out.free()
@@ -183,6 +188,9 @@ func (x *h1exchange) Finish(trailer headers.Fields) error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	a := &x.answer
+	if err := x.settle(); err != nil {
+		return err
+	}
 	if a.declared && a.content && a.left != 0 {
 		x.Abort()
 		return errShort

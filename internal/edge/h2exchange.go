@@ -67,7 +67,8 @@ func newH2Exchange(w http.ResponseWriter, r *http.Request) *h2exchange {
 func (x *h2exchange) Request() *Request        { return &x.req }
 func (x *h2exchange) Peer() string             { return x.r.RemoteAddr }
 func (x *h2exchange) Context() context.Context { return x.ctx }
-func (x *h2exchange) HungUp() bool             { return x.ctx.Err() != nil || x.conn.hungUp() }
+func (x *h2exchange) End(cause error)          { x.leave(cause) }
+func (x *h2exchange) HungUp() bool             { return context.Cause(x.ctx) == ErrGone || x.conn.hungUp() }
 
 func (x *h2exchange) Interim(status int, h headers.Fields) error {
 	if x.begun || !isInterim(status) {

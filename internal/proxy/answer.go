@@ -8,6 +8,7 @@ import (
 
 	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/headers"
+	"anthropic-oauth-proxy/internal/upstream"
 )
 
 // requestIDHeader is the one thing that is added to an answer.
@@ -25,7 +26,8 @@ var (
 	largeBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
 )
 
-// answer streams the API's answer to the client as it comes.
+// answer streams the API's answer to the client as it comes. While it waits for
+// more it is parked, where both sides can do without a goroutine.
 type answer struct {
 	client edge.Client
 	live   *Live
@@ -33,34 +35,55 @@ type answer struct {
 	dog    *watchdog
 	idle   time.Duration
 	// fail ends the exchange: the answer stood still.
-	fail   context.CancelCauseFunc
-	writes writeClock
-	named  headers.Names // by the answer's Connection
+	fail func(cause error)
+	// run goes on with the exchange, tellBug tells of a panic's value.
+	run     func(part func() *ending) (over bool)
+	tellBug func(any)
+	ctx     context.Context // of the exchange
+	res     *asked
+	writes  writeClock
+	named   headers.Names // by the answer's Connection
+	// behind is content that was read, and waits to be taken by the client.
+	behind int64
 }
 
 // relay passes an answer on to its end. Whatever ends ctx first breaks the
 // client's answer at once, also under a write that waits: a clean end of half an
 // answer would be a lie, and an error event of ours would be taken for the API's
 // word. Clients ask again for a stream that broke.
-func (a *answer) relay(ctx context.Context, res *asked, closing bool) *ending {
-	defer res.Body.Close()
-	a.taps.answered(res.Status, res.Header)
+func (a *answer) relay(closing bool) *ending {
+	a.taps.answered(a.res.Status, a.res.Header)
 	a.dog.watch(a.idle, func() { a.fail(silent) })
-	defer a.dog.stop()
-	stop := context.AfterFunc(ctx, a.client.Abort)
-	defer stop()
-	a.client.Respond(a.head(res, closing))
-	if end := a.move(res); end != nil {
-		end = settle(ctx, end)
-		if end.cause == clientLeft && a.live.responseBytes.Load() == res.ContentLength {
+	body := a.res.Body
+	a.res.guard = context.AfterFunc(a.res.ctx, func() {
+		a.client.Abort()
+		if body, can := body.(upstream.Standing); can {
+			body.Wake()
+		}
+	})
+	a.client.Respond(a.head(closing))
+	a.res.Header = nil // many streams wait for long: nothing of their heads does
+	return a.goOn()
+}
+
+// goOn moves the answer on: to its end, or until it is parked again.
+func (a *answer) goOn() *ending {
+	end, parked := a.move()
+	if parked {
+		return nil
+	}
+	a.dog.stop()
+	if end != nil {
+		end = settle(a.ctx, end)
+		if end.cause == clientLeft && a.live.responseBytes.Load() == a.res.ContentLength {
 			return because(completed) // it has all that it was told to expect
 		}
 		return end
 	}
-	stop()
+	a.res.guard()
 	a.live.headOut()
-	if err := a.client.Finish(headers.AnswerTrailer(res.Trailer, a.named).Fields); err != nil && res.ContentLength < 0 {
-		return settle(ctx, because(fromWrite(err)))
+	if err := a.client.Finish(headers.AnswerTrailer(a.res.Trailer, a.named).Fields); err != nil && a.res.ContentLength < 0 {
+		return settle(a.ctx, because(fromWrite(err)))
 	}
 	return because(completed)
 }
@@ -75,7 +98,8 @@ func settle(ctx context.Context, end *ending) *ending {
 	return because(why)
 }
 
-func (a *answer) head(res *asked, closing bool) edge.Head {
+func (a *answer) head(closing bool) edge.Head {
+	res := a.res
 	a.named = headers.Named(res.Header)
 	h := append(headers.Response(res.Header).Without(requestIDHeader), headers.Field{Name: requestIDHeader, Value: a.live.id})
 	return edge.Head{
@@ -88,59 +112,126 @@ type ready interface{ Ready() bool }
 
 // move moves the content. The head goes when it comes, in one write with the
 // content that came with it, and whatever was read is on its way before the
-// next read begins.
-func (a *answer) move(res *asked) *ending {
+// next read begins. It returns at the end of the answer, and where it is parked.
+func (a *answer) move() (end *ending, parked bool) {
 	a.writes.renew(time.Now())
-	if body, knows := res.Body.(ready); !knows || !body.Ready() {
+	if body, knows := a.res.Body.(ready); !knows || !body.Ready() || a.behind > 0 {
 		if err := a.client.Flush(); err != nil {
-			return because(fromWrite(err))
+			return because(fromWrite(err)), false
 		}
 		a.live.headOut()
+		a.live.responseBytes.Add(a.behind)
+		a.behind = 0
 	}
-	small := smallBuffers.Get().(*[]byte)
-	defer smallBuffers.Put(small)
-	var large *[]byte
-	defer func() {
-		if large != nil {
-			largeBuffers.Put(large)
-		}
-	}()
-	buf := *small
 	for {
-		n, rerr := res.Body.Read(buf)
-		if n > 0 {
-			if err := a.write(buf[:n]); err != nil {
-				return because(fromWrite(err))
-			}
+		if a.park() {
+			return nil, true
 		}
-		if rerr == io.EOF {
-			return nil
-		}
-		if rerr != nil {
-			return &ending{cause: brokeLate, detail: describe(rerr)}
-		}
-		switch {
-		case n == len(buf) && large == nil:
-			large = largeBuffers.Get().(*[]byte)
-			buf = *large
-		case n < smallBuffer && large != nil:
-			largeBuffers.Put(large)
-			large, buf = nil, *small
+		if over, end := a.pieces(); over {
+			return end, false
 		}
 	}
 }
 
+// pieces passes content on, until it is over or there is none for the moment and
+// waiting for more needs no goroutine.
+func (a *answer) pieces() (over bool, end *ending) {
+	buf := smallBuffers.Get().(*[]byte)
+	pool := &smallBuffers
+	defer func() { pool.Put(buf) }()
+	body, stands := a.res.Body.(upstream.Standing)
+	for {
+		n, rerr := a.res.Body.Read(*buf)
+		if n > 0 {
+			if err := a.write((*buf)[:n]); err != nil {
+				return true, because(fromWrite(err))
+			}
+		}
+		switch {
+		case rerr == io.EOF:
+			return true, nil
+		case rerr != nil:
+			return true, &ending{cause: brokeLate, detail: describe(rerr)}
+		case stands && !body.Ready():
+			return false, nil
+		case n == smallBuffer && pool == &smallBuffers:
+			pool.Put(buf)
+			pool = &largeBuffers
+			buf = pool.Get().(*[]byte)
+		case n < smallBuffer && pool == &largeBuffers:
+			pool.Put(buf)
+			pool = &smallBuffers
+			buf = pool.Get().(*[]byte)
+		}
+	}
+}
+
+// park leaves the answer to [answer.News]. It is false when there is something
+// to do, when one side needs a goroutine to wait, and when waiting is not worth
+// it: what has a length, and the first of the content, is close behind the head.
+func (a *answer) park() bool {
+	if a.res.ContentLength >= 0 || a.live.responseBytes.Load() == 0 {
+		return false
+	}
+	body, stands := a.res.Body.(upstream.Standing)
+	client, can := a.client.(edge.Parkable)
+	if !stands || !can || body.Ready() || !a.res.upload.complete() || !client.Park() {
+		return false
+	}
+	a.writes.set = time.Time{}
+	return body.Wait(a)
+}
+
+// News passes a small piece on as it comes, on the goroutine of the connection to
+// the API. Everything else that can happen is a goroutine's: more to say than
+// that, a client that is full, the end.
+func (a *answer) News() {
+	client, body := a.client.(edge.Parkable), a.res.Body.(upstream.Standing)
+	defer func() {
+		if v := recover(); v != nil {
+			a.tellBug(v)
+			client.Resume(func() bool { return a.run(func() *ending { return because(bug) }) })
+		}
+	}()
+	buf := smallBuffers.Get().(*[]byte)
+	defer smallBuffers.Put(buf)
+	for {
+		n := body.TryRead(*buf)
+		if n == 0 || !a.tryWrite(client, (*buf)[:n]) || n == smallBuffer {
+			client.Resume(func() bool { return a.run(a.goOn) })
+			return
+		}
+		if body.Wait(a) {
+			return
+		}
+	}
+}
+
+// tryWrite is write for who must not wait.
+func (a *answer) tryWrite(client edge.Parkable, p []byte) (all bool) {
+	a.comes(p, time.Now())
+	n, all := client.TryWrite(p)
+	a.live.responseBytes.Add(int64(n))
+	a.behind = int64(len(p) - n)
+	return all
+}
+
 func (a *answer) write(p []byte) error {
 	now := time.Now()
-	a.dog.touchAt(now)
-	a.live.piece(now)
-	a.taps.chunk(p)
+	a.comes(p, now)
 	a.writes.renew(now)
 	n, err := a.client.Write(p)
 	a.live.headOut()
 	a.live.responseBytes.Add(int64(n))
 	a.dog.touch()
 	return err
+}
+
+// comes tells all who look on of a piece of content.
+func (a *answer) comes(p []byte, now time.Time) {
+	a.dog.touchAt(now)
+	a.live.piece(now)
+	a.taps.chunk(p)
 }
 
 // writeClock is the rolling write deadline: it cuts a client that stops

@@ -29,7 +29,7 @@ type attempts struct {
 	live   *Live
 	dog    *watchdog
 	// fail ends the exchange: the client's part of an upload broke.
-	fail context.CancelCauseFunc
+	fail func(cause error)
 	// interim passes a 1xx answer on.
 	interim func(status int, h headers.Fields)
 	// repeated is told of each failure behind which another attempt comes.
@@ -39,8 +39,20 @@ type attempts struct {
 // asked is an answer's head with what stands behind it.
 type asked struct {
 	*upstream.Response
-	upload *upload            // may still go on; nil without content
-	cancel context.CancelFunc // ends it all
+	upload *upload         // may still go on; nil without content
+	ctx    context.Context // of the attempt
+	cancel func()          // ends it
+	guard  func() bool     // takes the attempt's end off the client; nil before it was put on
+}
+
+// close ends what is left of it.
+func (a *asked) close() {
+	if a.guard != nil {
+		a.guard()
+	}
+	_ = a.Body.Close()
+	_ = a.upload.Close()
+	a.cancel()
 }
 
 // ask sends the request until it is answered or must not be sent again.
@@ -128,7 +140,7 @@ func (a *attempts) once(whole context.Context, target string, r *edge.Request, h
 		return nil, end
 	}
 	up.answered()
-	return &asked{res, up, func() { cancel(context.Canceled) }}, nil
+	return &asked{Response: res, upload: up, ctx: ctx, cancel: func() { cancel(context.Canceled) }}, nil
 }
 
 // headClock begins when the API has been given the whole request, which the

@@ -37,13 +37,13 @@
 // well for passes through these, in order:
 //
 //	ServeExchange, targetOf, page, newExchange, newLive, newRequestID, clientOf, credentialOf, follow
-//	serve: admit, Gate.Arrive
+//	run, serve: admit, Gate.Arrive
 //	  newIntake, takeIn, readShort, read, hasCome, room, newPage, pull
 //	  identify, Ticket.Enter
 //	  headers.Request, ask, once, newUpload, headTimeout, headClock.start, Upstream.RoundTrip
 //	    upload.Read, take
 //	  upload.answered, free, Live.answers
-//	  relay, taps.answered, headers.Response, head, move, write, piece, trailer
-//	close: finish, part, Ticket.Leave, Live.Record
+//	  slim, relay, taps.answered, headers.Response, head, goOn, move, pieces, write, comes, piece, trailer
+//	close: let, finish, part, Ticket.Leave, Live.Record
 //	  taps.ended, Metrics.Ended, accessLog.Ended
 package proxy

@@ -12,32 +12,52 @@ import (
 )
 
 // exchange is one proxied request from its head to its record. It belongs to
-// the goroutine that serves it, and only it knows all that its parts need.
+// the goroutine that serves it, and while there is none, because its answer is
+// parked, to whoever the API's next word wakes. Only it knows all that its parts
+// need.
 type exchange struct {
 	h      *Handler
 	client edge.Client
-	target string // what goes upstream; empty when nothing can
+	target string // what goes upstream; empty when nothing can, and once it was answered
 	live   *Live
 	taps   *taps
 	dog    *watchdog
 	// ctx ends with the exchange; its cause is the exchange's.
 	ctx    context.Context
-	fail   context.CancelCauseFunc
+	fail   func(cause error)
 	ticket *admission.Ticket // nil before the gate knows it
+	in     *intake           // nil before the gate let it in
+	res    *asked            // nil before the API has answered
 }
 
 // ServeExchange serves one request.
-func (h *Handler) ServeExchange(c edge.Client) {
+func (h *Handler) ServeExchange(c edge.Client) (over bool) {
 	r := c.Request()
 	target := targetOf(r)
 	if page := h.page(r, target); page != nil {
 		edge.ServePage(c, page)
-		return
+		return true
 	}
 	x := h.newExchange(c, target)
+	return x.run(x.serve)
+}
+
+// run goes a part of the way, and ends the exchange behind the last one: a panic
+// on its way through is counted too. A part that returns no ending has left the
+// exchange parked, and it is not touched any more.
+func (x *exchange) run(part func() *ending) (over bool) {
 	var end *ending
-	defer x.close(&end)
-	end = x.serve()
+	defer func() {
+		if v := recover(); v != nil {
+			x.tellBug(v)
+			end = because(bug)
+		}
+		if over = end != nil; over {
+			x.close(end)
+		}
+	}()
+	end = part()
+	return over
 }
 
 // page is the page of our own that a request is for, nil for the API's.
@@ -56,37 +76,46 @@ func (h *Handler) newExchange(c edge.Client, target string) *exchange {
 	// Only of what is forwarded is told: an absolute target or a tunnel's may
 	// name a user and a password.
 	x := &exchange{h: h, client: c, target: target, live: newLive(r.Method, target, r.Header), dog: newWatchdog()}
-	x.ctx, x.fail = context.WithCancelCause(c.Context())
+	x.ctx, x.fail = c.Context(), c.End
 	x.taps = follow(h.watchers, x.live, r.Header, x.tellBug)
 	return x
 }
 
-// serve is the way of a request, from top to bottom.
+// serve is the way of a request, from top to bottom, as far as it goes without
+// waiting for more of an answer.
 func (x *exchange) serve() *ending {
 	r := x.client.Request()
 	if end := x.admit(r); end != nil {
 		return end
 	}
-	in := newIntake(x.h, r, x.live, x.dog)
-	var res *asked
-	defer func() { x.let(in, res) }()
-	if end := x.takeIn(in, r); end != nil {
+	x.in = newIntake(x.h, r, x.live, x.dog)
+	if end := x.takeIn(x.in, r); end != nil {
 		return end.unsent()
 	}
 	header := headers.Request(r.Header, x.h.Rules)
-	if in.ahead() {
+	if x.in.ahead() {
 		header = header.Without("Expect") // there is nothing left to ask for
 	}
 	countDown(r, header)
 	asking := attempts{api: x.h.Upstream, limits: x.h.Limits, live: x.live, dog: x.dog, fail: x.fail, interim: x.interim, repeated: x.repeated}
 	var end *ending
-	if res, end = asking.ask(x.ctx, x.target, r, header, in); end != nil {
+	if x.res, end = asking.ask(x.ctx, x.target, r, header, x.in); end != nil {
 		return end
 	}
-	x.live.answers(res.Status, res.Header.Get("Request-Id"))
-	answering := answer{client: x.client, live: x.live, taps: x.taps, dog: x.dog, idle: x.h.Limits.IdleTimeout, fail: x.fail,
-		writes: writeClock{client: x.client, limit: x.h.Limits.IdleTimeout}}
-	return answering.relay(x.ctx, res, x.h.Gate.Closed())
+	x.slim()
+	x.live.answers(x.res.Status, x.res.Header.Get("Request-Id"))
+	out := answer{client: x.client, live: x.live, taps: x.taps, dog: x.dog, idle: x.h.Limits.IdleTimeout, fail: x.fail, run: x.run, tellBug: x.tellBug,
+		ctx: x.ctx, res: x.res, writes: writeClock{client: x.client, limit: x.h.Limits.IdleTimeout}}
+	return out.relay(x.h.Gate.Closed())
+}
+
+// slim lets go of the request, once it was answered: many streams wait for long.
+func (x *exchange) slim() {
+	x.target = ""
+	if x.res.upload.complete() {
+		x.in.close()
+		x.in, x.res.upload = nil, nil
+	}
 }
 
 // admit judges the head and makes the request known to the gate: a drain waits
@@ -167,22 +196,19 @@ func (x *exchange) repeated(failed ending, reason repeat) {
 }
 
 // let lets go of what stands between the client and the API.
-func (x *exchange) let(in *intake, res *asked) {
-	if res != nil {
-		_ = res.upload.Close()
-		res.cancel()
+func (x *exchange) let() {
+	if x.res != nil {
+		x.res.close()
 	}
-	in.close()
+	if x.in != nil {
+		x.in.close()
+	}
 }
 
-// close ends the exchange, whatever became of it: a panic on its way through is
-// counted too. The client first, then the place, then the books.
-func (x *exchange) close(of **ending) {
-	if v := recover(); v != nil {
-		x.tellBug(v)
-		*of = because(bug)
-	}
-	end := *of
+// close ends the exchange, whatever became of it. The client first, then the
+// place, then the books.
+func (x *exchange) close(end *ending) {
+	x.let()
 	x.dog.stop()
 	x.live.finish(end, x.blame(end.row().by))
 	x.part(end)

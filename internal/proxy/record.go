@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -105,11 +106,12 @@ const (
 // longestPath bounds what is told of a path.
 const longestPath = 256
 
+// newLive keeps nothing of the head: it is larger than all the rest.
 func newLive(method, target string, h headers.Fields) *Live {
 	path := pathOf(target)
 	l := &Live{
-		id: newRequestID(), method: method, path: path[:min(len(path), longestPath)],
-		credential: credentialOf(h), client: clientOf(h.Get("User-Agent")), accepted: time.Now(),
+		id: newRequestID(), method: strings.Clone(method), path: strings.Clone(path[:min(len(path), longestPath)]),
+		credential: credentialOf(h), client: strings.Clone(clientOf(h.Get("User-Agent"))), accepted: time.Now(),
 	}
 	l.overhead.Store(unknown)
 	return l

@@ -114,6 +114,17 @@ func (u *upload) answered() {
 	}
 }
 
+// complete reports whether the client's body has come to its end, and the engine
+// has taken all of it.
+func (u *upload) complete() bool {
+	if u == nil {
+		return true
+	}
+	u.in.mu.Lock()
+	defer u.in.mu.Unlock()
+	return u.in.done == io.EOF && u.in.spent
+}
+
 // stalled says whose fault it is that the body does not move.
 func (u *upload) stalled() cause {
 	u.in.mu.Lock()
