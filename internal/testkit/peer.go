@@ -82,6 +82,21 @@ func (p *Peer) Request() (PeerRequest, bool) {
 	}
 }
 
+// Hush waits until the other side has said all that it owes, so that it is
+// silent.
+func (p *Peer) Hush() {
+	_ = p.WritePing(false, [8]byte{'h', 'u', 's', 'h'})
+	for {
+		f, err := p.ReadFrame()
+		if err != nil {
+			return
+		}
+		if pong, ok := f.(*http2.PingFrame); ok && pong.IsAck() {
+			return
+		}
+	}
+}
+
 // Drain reads on until the connection ends.
 func (p *Peer) Drain() {
 	for p.Next() != nil {

@@ -25,7 +25,7 @@ func TestStandingBodies(t *testing.T) {
 		"last word":  {happens: func(p *peer, id uint32, _ *Pool, _ Standing) { _ = p.WriteData(id, true, []byte("more")) }, content: "more"},
 		"end":        {happens: func(p *peer, id uint32, _ *Pool, _ Standing) { _ = p.WriteData(id, true, nil) }},
 		"reset":      {happens: func(p *peer, id uint32, _ *Pool, _ Standing) { _ = p.WriteRSTStream(id, http2.ErrCodeInternal) }, failed: true},
-		"connection": {happens: func(p *peer, _ uint32, _ *Pool, _ Standing) { _ = p.conn.Close() }, failed: true},
+		"connection": {happens: func(p *peer, _ uint32, _ *Pool, _ Standing) { _ = p.Conn.Close() }, failed: true},
 		"close":      {happens: func(_ *peer, _ uint32, pool *Pool, _ Standing) { pool.Close() }, failed: true},
 		"wake":       {happens: func(_ *peer, _ uint32, _ *Pool, body Standing) { body.Wake() }, content: "-"},
 	} {
@@ -35,10 +35,10 @@ func TestStandingBodies(t *testing.T) {
 			farPeers(t, f, func(_ int, p *peer) {
 				_ = p.WriteSettings(limit(100))
 				id := p.request()
-				p.head(id, false, ":status", "200")
+				p.Head(id, false, ":status", "200")
 				ids <- id
 				answered <- p
-				p.drain()
+				p.Drain()
 			})
 			pool := farPool(t, f)
 			res, err := pool.RoundTrip(t.Context(), &Request{Method: "GET", Target: "/"})
@@ -82,8 +82,8 @@ func TestNobodyWaitsBehindTheEndOfAContext(t *testing.T) {
 	in(t, func(t *testing.T, f *far) {
 		farPeers(t, f, func(_ int, p *peer) {
 			_ = p.WriteSettings(limit(100))
-			p.head(p.request(), false, ":status", "200")
-			p.drain()
+			p.Head(p.request(), false, ":status", "200")
+			p.Drain()
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		res, err := farPool(t, f).RoundTrip(ctx, &Request{Method: "GET", Target: "/"})
