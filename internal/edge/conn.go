@@ -41,6 +41,12 @@ func (c *Conn) atClose(f func()) {
 	}
 }
 
+func (c *Conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
 // rest says that no request is under way.
 func (c *Conn) rest() { c.idleSince.Store(time.Now().UnixNano()) }
 

@@ -61,7 +61,7 @@ func (e *engine) remember(c *h1conn) bool {
 	if e.watch == nil {
 		e.watch = newWatcher(&e.running)
 	}
-	c.watch = e.watch.add(c)
+	e.watch.add(c)
 	return true
 }
 

@@ -24,6 +24,9 @@ type h1conn struct {
 	now   atomic.Pointer[h1exchange]
 	watch uint64 // its key in the watcher, 0 without
 	ear   ear    // listens where nobody watches
+
+	lies atomic.Bool // it is idle and left to the watcher
+	bed  *time.Timer // when that has been long enough
 }
 
 // preface is how a client begins to speak HTTP/2 (RFC 9113 3.4).
@@ -32,13 +35,21 @@ var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 func (e *engine) newConn(c *Conn) *h1conn {
 	h := &h1conn{Conn: c, engine: e, ctx: WithConn(context.Background(), c)}
 	h.in.init(c)
+	c.atClose(func() { h.riseTo(h.finish) })
 	return h
 }
 
-// serve serves the connection to its end, until it speaks HTTP/2, or until an
-// exchange is parked.
+// serve serves the connection to its end, until it speaks HTTP/2, or until it
+// needs no goroutine for now: an exchange is parked, or none comes.
 func (c *h1conn) serve(first bool) {
-	for ; c.await(first); first = false {
+	for ; ; first = false {
+		comes, later := c.await(first)
+		if later {
+			return
+		}
+		if !comes {
+			break
+		}
 		if first && c.speaksHTTP2() {
 			c.engine.handOver(c)
 			return
@@ -91,24 +102,32 @@ func (c *h1conn) finish() {
 	_ = c.Close()
 }
 
-// await waits for the first byte of a request. It is false when there will be
-// none.
-func (c *h1conn) await(first bool) bool {
-	if len(c.in.bytes()) == 0 {
-		patience := keepAlive
-		if first {
-			patience = headTimeout
-		}
-		c.rest()
-		if c.engine.closing.Load() && !first {
-			return false
-		}
-		_ = c.SetReadDeadline(time.Now().Add(patience))
-		if c.in.fill() != nil {
-			return false
-		}
+// await waits for the first byte of a request, which comes, or later wakes
+// another goroutine. Neither is so when there will be none.
+func (c *h1conn) await(first bool) (comes, later bool) {
+	if len(c.in.bytes()) > 0 {
+		return c.stir(), false
 	}
-	return c.stir()
+	c.rest()
+	if first {
+		return c.fillWithin(headTimeout) == nil && c.stir(), false
+	}
+	if c.engine.closing.Load() {
+		return false, false
+	}
+	err := c.fillWithin(restAfter)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if c.lieDown() {
+			return false, true
+		}
+		err = c.fillWithin(keepAlive - restAfter)
+	}
+	return err == nil && c.stir(), false
+}
+
+func (c *h1conn) fillWithin(patience time.Duration) error {
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	return c.in.fill()
 }
 
 // speaksHTTP2 reads on for as long as what comes is the preface of HTTP/2.
@@ -201,9 +220,14 @@ func (c *h1conn) peer() string {
 
 func (c *h1conn) closing() bool { return c.engine.closing.Load() }
 
+// stirs is told by the watcher that the client has sent something to an idle
+// connection.
+func (c *h1conn) stirs() { c.riseTo(func() { c.serve(false) }) }
+
 // hangUp is told by the watcher that the client has closed its side.
 func (c *h1conn) hangUp() {
 	c.left.Store(true)
+	c.stirs()
 	if x := c.now.Load(); x != nil {
 		x.leftNow()
 	}

@@ -40,30 +40,42 @@ func newWatcher(running *sync.WaitGroup) *watcher {
 	return w
 }
 
-// add watches a connection until remove, and returns its key, 0 when it cannot
-// be watched.
-func (w *watcher) add(c *h1conn) uint64 {
+// add watches a connection until remove. Its key is 0 when it cannot be watched.
+func (w *watcher) add(c *h1conn) {
 	if w == nil {
-		return 0
+		return
 	}
 	w.mu.Lock()
 	w.last++
-	key := w.last
-	w.conns[key] = c
+	c.watch = w.last
+	w.conns[c.watch] = c
 	w.mu.Unlock()
+	if w.control(unix.EPOLL_CTL_ADD, c, unix.EPOLLRDHUP|unix.EPOLLET) != nil {
+		w.remove(c.watch)
+		c.watch = 0
+	}
+}
+
+// arm asks for what an idle connection receives as well, or no more.
+func (w *watcher) arm(c *h1conn, idle bool) bool {
+	events := uint32(unix.EPOLLRDHUP | unix.EPOLLET)
+	if idle {
+		events |= unix.EPOLLIN
+	}
+	return w.control(unix.EPOLL_CTL_MOD, c, events) == nil
+}
+
+// control changes what the kernel tells of a connection.
+func (w *watcher) control(op int, c *h1conn, events uint32) error {
 	err := errNoWatcher
 	_ = c.in.raw.Control(func(fd uintptr) {
 		_ = w.raw.Control(func(epoll uintptr) {
-			err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, int(fd), &unix.EpollEvent{
-				Events: unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(uint32(key)), Pad: int32(uint32(key >> 32)),
+			err = unix.EpollCtl(int(epoll), op, int(fd), &unix.EpollEvent{
+				Events: events, Fd: int32(uint32(c.watch)), Pad: int32(uint32(c.watch >> 32)),
 			})
 		})
 	})
-	if err != nil {
-		w.remove(key)
-		return 0
-	}
-	return key
+	return err
 }
 
 // remove forgets a connection; the kernel does when it is closed.
@@ -93,8 +105,12 @@ func (w *watcher) run() {
 			w.mu.Lock()
 			c := w.conns[uint64(uint32(ev.Fd))|uint64(uint32(ev.Pad))<<32]
 			w.mu.Unlock()
-			if c != nil {
+			switch {
+			case c == nil:
+			case ev.Events&^unix.EPOLLIN != 0:
 				c.hangUp()
+			default:
+				c.stirs()
 			}
 		}
 	}

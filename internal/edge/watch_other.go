@@ -9,6 +9,7 @@ type watcher struct{}
 
 func newWatcher(*sync.WaitGroup) *watcher { return nil }
 
-func (*watcher) add(*h1conn) uint64 { return 0 }
-func (*watcher) remove(uint64)      {}
-func (*watcher) close()             {}
+func (*watcher) add(*h1conn)            {}
+func (*watcher) arm(*h1conn, bool) bool { return false }
+func (*watcher) remove(uint64)          {}
+func (*watcher) close()                 {}
