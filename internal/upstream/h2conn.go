@@ -29,7 +29,8 @@ type h2Conn struct {
 	writer chan struct{} // has one token while there is something to write
 	closed chan struct{} // closes with the connection
 	served sync.WaitGroup
-	reader *http2.Framer // the read loop's
+	reader *http2.Framer // the read loop's, as is head
+	head   *fieldBlock
 	facts  connFacts
 
 	mu      sync.Mutex
@@ -109,7 +110,7 @@ var (
 func newH2Conn(p *Pool, l *link) *h2Conn {
 	now := time.Now()
 	c := &h2Conn{
-		pool: p, raw: l.raw, nc: l.stream, below: l.below,
+		pool: p, raw: l.raw, nc: l.stream, below: l.below, head: newFieldBlock(),
 		facts:  factsOf(l),
 		writer: make(chan struct{}, 1), closed: make(chan struct{}),
 		streams: make(map[uint32]*h2Stream), nextID: 1, maxFrame: defaultFrame,
@@ -123,9 +124,7 @@ func newH2Conn(p *Pool, l *link) *h2Conn {
 	c.framer = http2.NewFramer(&c.out, nil)
 	c.encoder = hpack.NewEncoder(&c.block)
 	c.reader = http2.NewFramer(nil, bufio.NewReaderSize(c.nc, readBuffer))
-	c.reader.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	c.reader.SetMaxReadFrameSize(defaultFrame)
-	c.reader.MaxHeaderListSize = maxHeadBytes
 	c.reader.SetReuseFrames()
 
 	// What is written to memory does not fail.

@@ -9,11 +9,11 @@ import (
 // handle takes one frame. The caller holds mu.
 func (c *h2Conn) handle(f http2.Frame) error {
 	switch f := f.(type) {
-	case *http2.MetaHeadersFrame:
-		if s := c.streams[f.StreamID]; s != nil {
-			return s.headers(f)
-		}
-		return c.idle(f.StreamID)
+	case *http2.HeadersFrame:
+		c.head.begin(f)
+		return c.fields(f.HeaderBlockFragment(), f.HeadersEnded())
+	case *http2.ContinuationFrame:
+		return c.fields(f.HeaderBlockFragment(), f.HeadersEnded())
 	case *http2.DataFrame:
 		return c.data(f)
 	case *http2.RSTStreamFrame:
@@ -32,6 +32,17 @@ func (c *h2Conn) handle(f http2.Frame) error {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
 	return nil
+}
+
+// fields takes a piece of a head or a trailer.
+func (c *h2Conn) fields(fragment []byte, last bool) error {
+	if err := c.head.add(fragment, last); err != nil || !last {
+		return err
+	}
+	if s := c.streams[c.head.stream]; s != nil {
+		return s.headers(c.head)
+	}
+	return c.idle(c.head.stream)
 }
 
 // idle refuses a message on a stream that we never opened; one that we have

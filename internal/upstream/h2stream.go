@@ -102,41 +102,41 @@ func (s *h2Stream) wasReset(code http2.ErrCode) {
 }
 
 // headers takes a head: interim, final or trailers.
-func (s *h2Stream) headers(f *http2.MetaHeadersFrame) error {
-	bad := http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
-	if f.Truncated {
+func (s *h2Stream) headers(b *fieldBlock) error {
+	bad := http2.StreamError{StreamID: b.stream, Code: http2.ErrCodeProtocol}
+	if b.truncated {
 		s.conn.reset(s.id, http2.ErrCodeEnhanceYourCalm, &Error{Stage: Sent, Err: errHeadTooLarge})
 		return nil
 	}
 	if s.res != nil {
-		if !f.StreamEnded() || len(f.PseudoFields()) > 0 || !s.state.mayReceive() {
+		if !b.ended || b.status != "" || !s.state.mayReceive() {
 			return bad
 		}
-		s.trailer = headerOf(f)
+		s.trailer = b.take()
 		return s.end()
 	}
-	status, err := strconv.Atoi(f.PseudoValue("status"))
+	status, err := strconv.Atoi(b.status)
 	if err != nil || status < 100 || status > 999 || status == http.StatusSwitchingProtocols {
 		s.conn.reset(s.id, http2.ErrCodeProtocol, &Error{Stage: Sent, Err: errBadHead})
 		return nil
 	}
 	if status < 200 {
-		if f.StreamEnded() || len(s.interim) >= mostInterim {
+		if b.ended || len(s.interim) >= mostInterim {
 			return bad
 		}
-		s.interim = append(s.interim, interimHead{status, headerOf(f)})
+		s.interim = append(s.interim, interimHead{status, b.take()})
 		s.wake()
 		return nil
 	}
 	s.conn.places.answered()
-	return s.final(f, status)
+	return s.final(b, status)
 }
 
 // mostInterim bounds the 1xx answers that wait to be passed on.
 const mostInterim = 16
 
-func (s *h2Stream) final(f *http2.MetaHeadersFrame, status int) error {
-	res := &Response{Status: status, Header: headerOf(f), ContentLength: -1, Body: &h2Body{s: s}}
+func (s *h2Stream) final(b *fieldBlock, status int) error {
+	res := &Response{Status: status, Header: b.take(), ContentLength: -1, Body: &h2Body{s: s}}
 	s.left = -1
 	if declared, lines := res.Header.Find("Content-Length"); lines == 1 {
 		n, err := strconv.ParseUint(declared, 10, 63)
@@ -156,7 +156,7 @@ func (s *h2Stream) final(f *http2.MetaHeadersFrame, status int) error {
 		// content all the same: nobody reads it.
 		s.left, s.complete = 0, true
 	}
-	if f.StreamEnded() {
+	if b.ended {
 		if res.ContentLength < 0 && !head {
 			res.ContentLength = 0
 		}
