@@ -40,7 +40,7 @@ var (
 
 // writeFailure maps what a write ended with, and tells leave of a client that
 // has left.
-func writeFailure(err error, aborted bool, leave context.CancelCauseFunc) error {
+func writeFailure(err error, aborted bool, leave func(cause error)) error {
 	switch {
 	case aborted:
 		return ErrClosed
@@ -111,6 +111,10 @@ type Client interface {
 	// End ends Context with a cause, unless it has ended already. Any goroutine may
 	// call it.
 	End(cause error)
+	// AtEnd has f called once Context has ended, on a goroutine of its own, in place
+	// of the one named before; nil names none. A call that has begun is not waited
+	// for.
+	AtEnd(f func())
 	// HungUp reports whether the client has closed its side, however much of
 	// its request stands unread before that end.
 	HungUp() bool

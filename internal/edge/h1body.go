@@ -34,7 +34,7 @@ func (b *h1body) Read(p []byte) (int, error) {
 	case io.EOF:
 		b.x.listen()
 	case ErrGone:
-		b.x.leave(ErrGone)
+		b.x.End(ErrGone)
 	}
 	return n, done
 }

@@ -30,6 +30,7 @@ type h1exchange struct {
 	aborted  bool
 	over     bool // the handler has returned
 	heard    bool // the whole request came: the client's end is the exchange's
+	atEnd    func()
 }
 
 func (c *h1conn) newExchange(r Request) *h1exchange {
@@ -49,8 +50,30 @@ func (c *h1conn) newExchange(r Request) *h1exchange {
 func (x *h1exchange) Request() *Request        { return &x.req }
 func (x *h1exchange) Peer() string             { return x.c.peer() }
 func (x *h1exchange) Context() context.Context { return x.ctx }
-func (x *h1exchange) End(cause error)          { x.leave(cause) }
 func (x *h1exchange) HungUp() bool             { return context.Cause(x.ctx) == ErrGone || x.c.hungUp() }
+
+func (x *h1exchange) End(cause error) {
+	x.leave(cause)
+	x.mu.Lock()
+	f := x.atEnd
+	x.atEnd = nil
+	x.mu.Unlock()
+	if f != nil {
+		go f()
+	}
+}
+
+// AtEnd does what context.AfterFunc would, which costs a waiting exchange more
+// memory than all the rest of its context.
+func (x *h1exchange) AtEnd(f func()) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if f != nil && x.ctx.Err() != nil {
+		go f()
+		f = nil
+	}
+	x.atEnd = f
+}
 
 // listen follows the end of the request: from now on a client that closes its
 // side has left.
@@ -67,7 +90,7 @@ func (x *h1exchange) leftNow() {
 	gone := x.heard
 	x.mu.Unlock()
 	if gone {
-		x.leave(ErrGone)
+		x.End(ErrGone)
 	}
 }
 
@@ -244,7 +267,7 @@ func (x *h1exchange) sort(err error) error {
 	x.mu.Lock()
 	aborted := x.aborted
 	x.mu.Unlock()
-	return writeFailure(err, aborted, x.leave)
+	return writeFailure(err, aborted, x.End)
 }
 
 func (x *h1exchange) SetWriteDeadline(t time.Time) error {
@@ -287,7 +310,7 @@ func (x *h1exchange) end() (next, linger bool) {
 		_ = x.c.SetWriteDeadline(time.Time{})
 	}
 	x.mu.Unlock()
-	x.leave(context.Canceled)
+	x.End(context.Canceled)
 	unread := x.req.Refusal != nil
 	if x.body != nil {
 		x.body.leave()

@@ -35,6 +35,8 @@ type h2exchange struct {
 	ctx    context.Context
 	leave  context.CancelCauseFunc
 	unhook func() bool
+	// notAtEnd takes back what AtEnd has named; nil without.
+	notAtEnd func() bool
 
 	head     Head
 	begun    bool  // the head went out
@@ -68,7 +70,18 @@ func (x *h2exchange) Request() *Request        { return &x.req }
 func (x *h2exchange) Peer() string             { return x.r.RemoteAddr }
 func (x *h2exchange) Context() context.Context { return x.ctx }
 func (x *h2exchange) End(cause error)          { x.leave(cause) }
-func (x *h2exchange) HungUp() bool             { return context.Cause(x.ctx) == ErrGone || x.conn.hungUp() }
+
+func (x *h2exchange) AtEnd(f func()) {
+	if x.notAtEnd != nil {
+		x.notAtEnd()
+		x.notAtEnd = nil
+	}
+	if f != nil {
+		x.notAtEnd = context.AfterFunc(x.ctx, f)
+	}
+}
+
+func (x *h2exchange) HungUp() bool { return context.Cause(x.ctx) == ErrGone || x.conn.hungUp() }
 
 func (x *h2exchange) Interim(status int, h headers.Fields) error {
 	if x.begun || !isInterim(status) {

@@ -54,13 +54,7 @@ type answer struct {
 func (a *answer) relay(closing bool) *ending {
 	a.taps.answered(a.res.Status, a.res.Header)
 	a.dog.watch(a.idle, func() { a.fail(silent) })
-	body := a.res.Body
-	a.res.guard = context.AfterFunc(a.res.ctx, func() {
-		a.client.Abort()
-		if body, can := body.(upstream.Standing); can {
-			body.Wake()
-		}
-	})
+	a.client.AtEnd(a.breakOff)
 	a.client.Respond(a.head(closing))
 	a.res.Header = nil // many streams wait for long: nothing of their heads does
 	return a.goOn()
@@ -73,6 +67,7 @@ func (a *answer) goOn() *ending {
 		return nil
 	}
 	a.dog.stop()
+	a.client.AtEnd(nil)
 	if end != nil {
 		end = settle(a.ctx, end)
 		if end.cause == clientLeft && a.live.responseBytes.Load() == a.res.ContentLength {
@@ -80,12 +75,19 @@ func (a *answer) goOn() *ending {
 		}
 		return end
 	}
-	a.res.guard()
 	a.live.headOut()
 	if err := a.client.Finish(headers.AnswerTrailer(a.res.Trailer, a.named).Fields); err != nil && a.res.ContentLength < 0 {
 		return settle(a.ctx, because(fromWrite(err)))
 	}
 	return because(completed)
+}
+
+// breakOff follows what ends the exchange from outside.
+func (a *answer) breakOff() {
+	a.client.Abort()
+	if body, stands := a.res.Body.(upstream.Standing); stands {
+		body.Wake()
+	}
 }
 
 // settle says who ended an answer: what ended the exchange comes before what

@@ -39,20 +39,13 @@ type attempts struct {
 // asked is an answer's head with what stands behind it.
 type asked struct {
 	*upstream.Response
-	upload *upload         // may still go on; nil without content
-	ctx    context.Context // of the attempt
-	cancel func()          // ends it
-	guard  func() bool     // takes the attempt's end off the client; nil before it was put on
+	upload *upload // may still go on; nil without content
 }
 
 // close ends what is left of it.
 func (a *asked) close() {
-	if a.guard != nil {
-		a.guard()
-	}
 	_ = a.Body.Close()
 	_ = a.upload.Close()
-	a.cancel()
 }
 
 // ask sends the request until it is answered or must not be sent again.
@@ -100,8 +93,12 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) (why cause, over 
 
 // once sends the request once and waits for the head of the answer.
 func (a *attempts) once(whole context.Context, target string, r *edge.Request, header headers.Fields, in *intake) (*asked, *ending) {
-	ctx, cancel := context.WithCancelCause(whole)
-	clock := headClock{live: a.live, dog: a.dog, limit: a.headTimeout(r.Header), expire: func() { cancel(headTimeout) }}
+	ctx, giveUp := whole, a.fail
+	if because(headTimeout).mayRepeat(r.Method) { // only the attempt ends then
+		attempt, cancel := context.WithCancelCause(whole)
+		ctx, giveUp = attempt, cancel
+	}
+	clock := headClock{live: a.live, dog: a.dog, limit: a.headTimeout(r.Header), giveUp: giveUp}
 	defer clock.stop()
 	given := func(err error) {
 		if err != nil {
@@ -129,7 +126,6 @@ func (a *attempts) once(whole context.Context, target string, r *edge.Request, h
 		err = badAnswer
 	}
 	if err != nil {
-		cancel(context.Canceled)
 		end := fromUpstream(err)
 		if why, over := ended(whole); over {
 			end = because(why)
@@ -140,7 +136,7 @@ func (a *attempts) once(whole context.Context, target string, r *edge.Request, h
 		return nil, end
 	}
 	up.answered()
-	return &asked{Response: res, upload: up, ctx: ctx, cancel: func() { cancel(context.Canceled) }}, nil
+	return &asked{res, up}, nil
 }
 
 // headClock begins when the API has been given the whole request, which the
@@ -149,7 +145,7 @@ type headClock struct {
 	live   *Live
 	dog    *watchdog
 	limit  time.Duration
-	expire func()
+	giveUp func(cause error)
 
 	mu   sync.Mutex
 	over bool
@@ -161,6 +157,15 @@ func (c *headClock) start() {
 	if !c.over {
 		c.live.sent()
 		c.dog.watch(c.limit, c.expire)
+	}
+}
+
+// expire gives up, unless the answer has come in this moment.
+func (c *headClock) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.giveUp(headTimeout)
 	}
 }
 
