@@ -105,7 +105,8 @@ func TestTheSnapshotTellsOfRequests(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &snap); err != nil || code != 200 {
 			t.Fatalf("/debug/status: %d %v: %s", code, err, body)
 		}
-		return snap.Traffic.Endings.Total == 2 && len(snap.Streams) == 1 && snap.Streams[0].Phase == "stream" && snap.Streams[0].Received > 0
+		return snap.Traffic.Endings.Total == 2 && len(snap.Clients) == 1 && snap.Clients[0].Total == 2 && snap.API.Streams[status.StreamStop] == 1 &&
+			len(snap.Streams) == 1 && snap.Streams[0].Phase == "stream" && snap.Streams[0].Received > 0
 	})
 	if e := snap.Traffic.Endings; e.Whole != 1 || e.API != 1 {
 		t.Errorf("the endings are %+v", e)
