@@ -43,7 +43,7 @@ func (e *engine) Serve(ln net.Listener) error {
 			_ = h.Close()
 			continue
 		}
-		go h.serve(true)
+		go h.serve()
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 )
 
 // h1conn is a client's connection that speaks HTTP/1: one exchange after the
-// other, on one goroutine at a time, or on none while an exchange is parked.
+// other, on one goroutine at a time, or on none while an exchange is parked or
+// the client says nothing.
 type h1conn struct {
 	*Conn
 	engine *engine
@@ -25,7 +26,10 @@ type h1conn struct {
 	watch uint64 // its key in the watcher, 0 without
 	ear   ear    // listens where nobody watches
 
-	lies atomic.Bool // it is idle and left to the watcher
+	begun  bool      // it is known to speak HTTP/1
+	headBy time.Time // when the head that is being read has to be whole; zero without
+
+	lies atomic.Bool // it is left to the watcher
 	bed  *time.Timer // when that has been long enough
 }
 
@@ -40,21 +44,25 @@ func (e *engine) newConn(c *Conn) *h1conn {
 }
 
 // serve serves the connection to its end, until it speaks HTTP/2, or until it
-// needs no goroutine for now: an exchange is parked, or none comes.
-func (c *h1conn) serve(first bool) {
-	for ; ; first = false {
-		comes, later := c.await(first)
+// needs no goroutine for now: an exchange is parked, or nothing comes.
+func (c *h1conn) serve() {
+	for {
+		comes, later := c.await()
 		if later {
 			return
 		}
 		if !comes {
 			break
 		}
-		if first && c.speaksHTTP2() {
+		if !c.begun && c.speaksHTTP2() {
 			c.engine.handOver(c)
 			return
 		}
-		x := c.readHead()
+		c.begun = true
+		x, later := c.readHead()
+		if later {
+			return
+		}
 		if x == nil {
 			break
 		}
@@ -73,7 +81,7 @@ func (c *h1conn) serve(first bool) {
 // behind it.
 func (c *h1conn) resume(x *h1exchange, goOn func() bool) {
 	if c.carry(x, goOn) {
-		c.serve(false)
+		c.serve()
 	}
 }
 
@@ -104,25 +112,20 @@ func (c *h1conn) finish() {
 
 // await waits for the first byte of a request, which comes, or later wakes
 // another goroutine. Neither is so when there will be none.
-func (c *h1conn) await(first bool) (comes, later bool) {
+func (c *h1conn) await() (comes, later bool) {
 	if len(c.in.bytes()) > 0 {
 		return c.stir(), false
 	}
 	c.rest()
-	if first {
-		return c.fillWithin(headTimeout) == nil && c.stir(), false
-	}
-	if c.engine.closing.Load() {
-		return false, false
-	}
-	err := c.fillWithin(restAfter)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if c.lieDown() {
-			return false, true
+	patience := headTimeout
+	if c.begun {
+		patience = keepAlive
+		if c.engine.closing.Load() {
+			return false, false
 		}
-		err = c.fillWithin(keepAlive - restAfter)
 	}
-	return err == nil && c.stir(), false
+	later, err := c.fillOrLieDown(patience, c.finish)
+	return err == nil && !later && c.stir(), later
 }
 
 func (c *h1conn) fillWithin(patience time.Duration) error {
@@ -137,7 +140,7 @@ func (c *h1conn) speaksHTTP2() bool {
 		if len(b) >= len(preface) {
 			return bytes.HasPrefix(b, preface)
 		}
-		if !bytes.HasPrefix(preface, b) || c.in.fill() != nil {
+		if !bytes.HasPrefix(preface, b) || c.fillWithin(headTimeout) != nil {
 			return false
 		}
 	}
@@ -145,36 +148,38 @@ func (c *h1conn) speaksHTTP2() bool {
 
 var parsers = sync.Pool{New: func() any { return new(headParser) }}
 
-// readHead reads the head of the next request. It is nil when the client left
-// before it was whole: there is nobody to answer.
-func (c *h1conn) readHead() *h1exchange {
+// readHead reads the head of the next request, or later is woken to go on with
+// it. It is nil when the client left before it was whole: there is nobody to
+// answer.
+func (c *h1conn) readHead() (x *h1exchange, later bool) {
 	p := parsers.Get().(*headParser)
 	defer func() { p.reset(); parsers.Put(p) }()
-	for timed := false; ; timed = true {
+	for {
 		done, refused := p.parse(c.in.bytes())
-		if done {
-			var r Request
-			r, refused = p.request(c.in.bytes())
-			c.in.take(p.at)
-			r.Refusal = refused
-			_ = c.SetReadDeadline(time.Time{})
-			return c.newExchange(r)
-		}
-		if refused == nil {
-			if !timed {
-				_ = c.SetReadDeadline(time.Now().Add(headTimeout))
+		if !done && refused == nil {
+			if c.headBy.IsZero() {
+				c.headBy = time.Now().Add(headTimeout)
 			}
-			err := c.in.fill()
-			if err == nil {
+			later, err := c.fillOrLieDown(time.Until(c.headBy), c.serve)
+			switch {
+			case later:
+				return nil, true
+			case err == nil:
 				continue
-			}
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil
+			case !errors.Is(err, os.ErrDeadlineExceeded):
+				return nil, false
 			}
 			refused = slowHead
 		}
+		r := Request{Proto: HTTP11}
+		if done {
+			r, refused = p.request(c.in.bytes())
+			c.in.take(p.at)
+		}
+		r.Refusal = refused
+		c.headBy = time.Time{}
 		_ = c.SetReadDeadline(time.Time{})
-		return c.newExchange(Request{Proto: HTTP11, Refusal: refused})
+		return c.newExchange(r), false
 	}
 }
 
@@ -222,7 +227,7 @@ func (c *h1conn) closing() bool { return c.engine.closing.Load() }
 
 // stirs is told by the watcher that the client has sent something to an idle
 // connection.
-func (c *h1conn) stirs() { c.riseTo(func() { c.serve(false) }) }
+func (c *h1conn) stirs() { c.riseTo(c.serve) }
 
 // hangUp is told by the watcher that the client has closed its side.
 func (c *h1conn) hangUp() {

@@ -1,24 +1,42 @@
 package edge
 
-import "time"
+import (
+	"errors"
+	"os"
+	"time"
+)
 
-// restAfter is how long a connection waits for its next request with a
-// goroutine. Most follow sooner, and need not pay for what comes then.
+// restAfter is how long a connection waits for its client with a goroutine.
+// Most say something sooner, and need not pay for what comes then.
 const restAfter = time.Second
 
-// lieDown leaves an idle connection to the watcher, until the client sends
-// something or leaves, or until keepAlive is over. When it returns true the
-// caller has no more to do with the connection; it is false when somebody must
-// wait after all.
-func (c *h1conn) lieDown() bool {
+// fillOrLieDown waits until more has come: for a while, and then, if somebody can
+// watch, without a goroutine, so that the caller has no more to do with the
+// connection. over is what becomes of it when its patience is over.
+func (c *h1conn) fillOrLieDown(patience time.Duration, over func()) (later bool, err error) {
+	until := time.Now().Add(patience)
+	err = c.fillWithin(min(patience, restAfter))
+	if patience <= restAfter || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false, err
+	}
+	if c.lieDown(until, over) {
+		return true, nil
+	}
+	return false, c.fillWithin(time.Until(until))
+}
+
+// lieDown leaves the connection to the watcher, until the client sends something
+// or leaves, or until its time is over. It is false when somebody must wait after
+// all.
+func (c *h1conn) lieDown(until time.Time, over func()) bool {
 	if c.watch == 0 || !c.engine.watch.arm(c, true) {
 		return false
 	}
 	_ = c.SetReadDeadline(time.Time{})
-	c.bed = time.AfterFunc(keepAlive-restAfter, func() { c.riseTo(c.finish) })
+	c.bed = time.AfterFunc(time.Until(until), func() { c.riseTo(over) })
 	c.lies.Store(true)
 	// What came before that woke nobody.
-	return !(c.isClosed() || c.left.Load() || c.readable()) || !c.rise()
+	return !(c.isClosed() || c.left.Load() || c.readable() || !time.Now().Before(until)) || !c.rise()
 }
 
 // rise takes a connection from the watcher. Of all who try, one succeeds.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/net/http2"
 
 	"anthropic-oauth-proxy/internal/testkit"
 )
@@ -34,10 +35,7 @@ func idlers(t *testing.T, n int, o Options) (*doorway, []*caller) {
 		all[i].send(question)
 		all[i].here()
 	}
-	testkit.Eventually(t, "no idle connection has a goroutine", func() bool {
-		stacks := make([]byte, 4<<20)
-		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*h1conn).serve"))
-	})
+	d.nobodyServes()
 	return d, all
 }
 
@@ -93,6 +91,51 @@ func TestIdleConnectionsHaveNoGoroutine(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, "all connections are forgotten", func() bool { return d.open() == 0 })
+}
+
+// Who says nothing yet, or half a head, has no goroutine either, and is served all
+// the same: with the rest of its head, in HTTP/2, or with 408 when its time is over.
+func TestWhoIsSlowHasNoGoroutine(t *testing.T) {
+	d, _ := idlers(t, 1, Options{})
+	silent, preface, half, late := d.dial(), d.dial(), d.dial(), d.dial()
+	half.send(question[:9])
+	late.send(question[:20])
+	d.nobodyServes()
+	silent.send(question)
+	silent.here()
+	preface.send(http2.ClientPreface)
+	f := http2.NewFramer(preface, preface.br)
+	_ = f.WriteSettings()
+	if frame, err := f.ReadFrame(); err != nil || frame.Header().Type != http2.FrameSettings {
+		t.Errorf("HTTP/2 begins with %v, %v", frame, err)
+	}
+	half.send(question[9:12])
+	d.nobodyServes()
+	half.send(question[12:] + question)
+	half.here()
+	half.here()
+	e := d.server.engine.(*engine)
+	e.mu.Lock()
+	for c := range e.conns {
+		if c.RemoteAddr().String() == late.LocalAddr().String() && c.lies.Load() {
+			c.headBy = past
+			c.lies.Store(true) // so that who takes it over sees that
+			c.bed.Reset(0)
+		}
+	}
+	e.mu.Unlock()
+	if res, text, err := late.answer("GET"); err != nil || res.StatusCode != http.StatusRequestTimeout || text != slowHead.Reason {
+		t.Errorf("who is late gets %v %q, %v", res, text, err)
+	}
+}
+
+// nobodyServes waits until no connection has a goroutine.
+func (d *doorway) nobodyServes() {
+	d.t.Helper()
+	testkit.Eventually(d.t, "no connection has a goroutine", func() bool {
+		stacks := make([]byte, 4<<20)
+		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*h1conn).serve"))
+	})
 }
 
 // The end of its time, a newcomer without a place and a door that closes end an
