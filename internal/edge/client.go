@@ -60,7 +60,7 @@ type Request struct {
 	Target string
 	Proto  Protocol
 	Host   string
-	// Header has no Host. It is read-only.
+	// Header has no Host. It is the handler's to change.
 	Header headers.Fields
 	// ContentLength is the length of Body, 0 without one, -1 when unknown.
 	ContentLength int64
@@ -73,6 +73,8 @@ type Request struct {
 	// handler answers it with an error, before it looks at anything else of the
 	// request, which may be empty; the connection closes behind the answer.
 	Refusal *Refusal
+
+	last bool // of an HTTP/1 connection
 }
 
 // Body is a request's content as it arrives. One goroutine at a time reads it.

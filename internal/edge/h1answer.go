@@ -23,7 +23,7 @@ type answer struct {
 
 func newAnswer(r *Request, h Head) answer {
 	a := answer{head: h, content: hasContent(r.Method, h.Status)}
-	a.close = h.Close || !r.keepsAlive()
+	a.close = h.Close || r.last
 	switch {
 	case h.ContentLength >= 0:
 		a.declare(h.ContentLength)

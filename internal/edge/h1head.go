@@ -132,6 +132,9 @@ func (p *headParser) fieldLine(b []byte, line span) *Refusal {
 	return nil
 }
 
+// spareFields is room for what a handler adds to a header.
+const spareFields = 2
+
 // request makes the request of a complete head. It keeps nothing of b.
 func (p *headParser) request(b []byte) (Request, *Refusal) {
 	s := string(b[:p.at])
@@ -139,7 +142,7 @@ func (p *headParser) request(b []byte) (Request, *Refusal) {
 	if p.minor == '0' {
 		r.Proto = HTTP10
 	}
-	r.Header = make(headers.Fields, len(p.fields))
+	r.Header = make(headers.Fields, len(p.fields), len(p.fields)+spareFields)
 	for i, f := range p.fields {
 		r.Header[i] = headers.Field{Name: s[f.name.from:f.name.to], Value: s[f.value.from:f.value.to]}
 	}
@@ -172,6 +175,7 @@ func (r *Request) check() *Refusal {
 	if e, n := r.Header.Find("Expect"); n > 1 || n == 1 && !strings.EqualFold(e, "100-continue") {
 		return unknownExpectation
 	}
+	r.last = !r.keepsAlive()
 	return r.announced()
 }
 

@@ -5,21 +5,16 @@ import (
 	"strings"
 )
 
-// Request returns what goes upstream of a client's header: its end-to-end
-// fields without those that tell about the tailnet, then obedient to the
-// rules. The client's own stays as it is.
-func Request(in Fields, rules []Rule) Fields {
-	out := make(Fields, 0, len(in)+len(rules))
-	named := Named(in)
-	for _, f := range in {
-		if !stays(f.Name) && !named.has(f.Name) {
-			out = append(out, f)
-		}
-	}
+// Request keeps what goes upstream of a client's header: its end-to-end fields
+// without those that tell about the tailnet, then obedient to the rules. It
+// works in place: f must be the caller's own.
+func Request(f Fields, rules []Rule) Fields {
+	named := Named(f)
+	f = slices.DeleteFunc(f, func(line Field) bool { return stays(line.Name) || named.has(line.Name) })
 	for _, r := range rules {
-		out = r.Apply(out)
+		f = r.Apply(f)
 	}
-	return out
+	return f
 }
 
 // stays reports whether a request field ends at this proxy.

@@ -2,7 +2,6 @@ package headers
 
 import (
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -66,11 +65,7 @@ func FuzzRequest(f *testing.F) {
 			t.Skip("no request has it")
 		}
 		in := Fields{{"x-kept", "1"}, {name, value}, {"CONNECTION", connection}, {"X-Kept", "2"}}
-		before := slices.Clone(in)
-		out := Request(in, []Rule{beta, team})
-		if !reflect.DeepEqual(in, before) {
-			t.Errorf("the client's header became %v, was %v", in, before)
-		}
+		out := Request(slices.Clone(in), []Rule{beta, team})
 		named := map[string]bool{}
 		for _, line := range []string{connection, in.Get("Connection")} {
 			for member := range strings.SplitSeq(line, ",") {
@@ -110,8 +105,9 @@ func BenchmarkRequest(b *testing.B) {
 	}
 	in = append(in, Field{"connection", "keep-alive"}, Field{"anthropic-beta", "claude-code-20250219,interleaved-thinking-2025-05-14"})
 	rules := []Rule{mustRule(b, BetaName, OAuthMember, "")}
+	own := make(Fields, 0, len(in)+1)
 	b.ReportAllocs()
 	for b.Loop() {
-		Request(in, rules)
+		Request(append(own[:0], in...), rules)
 	}
 }

@@ -49,13 +49,13 @@ func (a *asked) close() {
 }
 
 // ask sends the request until it is answered or must not be sent again.
-func (a *attempts) ask(ctx context.Context, target string, r *edge.Request, header headers.Fields, in *intake) (*asked, *ending) {
+func (a *attempts) ask(ctx context.Context, target string, r *edge.Request, in *intake) (*asked, *ending) {
 	begin, wait := time.Now(), retryPause
 	for n := 1; ; n++ {
 		a.live.attempts.Store(int32(n))
 		var res *asked
 		var end *ending
-		a.live.elsewhere(func() { res, end = a.once(ctx, target, r, header, in) })
+		a.live.elsewhere(func() { res, end = a.once(ctx, target, r, in) })
 		if end == nil {
 			return res, nil
 		}
@@ -92,7 +92,7 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) (why cause, over 
 }
 
 // once sends the request once and waits for the head of the answer.
-func (a *attempts) once(whole context.Context, target string, r *edge.Request, header headers.Fields, in *intake) (*asked, *ending) {
+func (a *attempts) once(whole context.Context, target string, r *edge.Request, in *intake) (*asked, *ending) {
 	ctx, giveUp := whole, a.fail
 	if because(headTimeout).mayRepeat(r.Method) { // only the attempt ends then
 		attempt, cancel := context.WithCancelCause(whole)
@@ -109,7 +109,7 @@ func (a *attempts) once(whole context.Context, target string, r *edge.Request, h
 	}
 	up, ahead := newUpload(in, given), in.ahead()
 	req := &upstream.Request{
-		Method: r.Method, Target: target, Header: header, ContentLength: r.ContentLength, Trailer: in.ours, Interim: a.interim,
+		Method: r.Method, Target: target, Header: r.Header, ContentLength: r.ContentLength, Trailer: in.ours, Interim: a.interim,
 	}
 	if up != nil {
 		req.Body, req.Whole = up, ahead && r.ContentLength >= 0

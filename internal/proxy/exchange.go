@@ -92,14 +92,14 @@ func (x *exchange) serve() *ending {
 	if end := x.takeIn(x.in, r); end != nil {
 		return end.unsent()
 	}
-	header := headers.Request(r.Header, x.h.Rules)
+	r.Header = headers.Request(r.Header, x.h.Rules)
 	if x.in.ahead() {
-		header = header.Without("Expect") // there is nothing left to ask for
+		r.Header = r.Header.Without("Expect") // there is nothing left to ask for
 	}
-	countDown(r, header)
+	countDown(r)
 	asking := attempts{api: x.h.Upstream, limits: x.h.Limits, live: x.live, dog: x.dog, fail: x.fail, interim: x.interim, repeated: x.repeated}
 	var end *ending
-	if x.res, end = asking.ask(x.ctx, x.target, r, header, x.in); end != nil {
+	if x.res, end = asking.ask(x.ctx, x.target, r, x.in); end != nil {
 		return end
 	}
 	x.slim()

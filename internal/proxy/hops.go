@@ -24,11 +24,11 @@ func hops(r *edge.Request) (left uint64, counted bool) {
 }
 
 // countDown takes us off the recipients that a forwarded request may have.
-func countDown(r *edge.Request, header headers.Fields) {
+func countDown(r *edge.Request) {
 	left, counted := hops(r)
-	for i := range header {
-		if counted && headers.Same(header[i].Name, maxForwards) {
-			header[i].Value = strconv.FormatUint(left-1, 10)
+	for i := range r.Header {
+		if counted && headers.Same(r.Header[i].Name, maxForwards) {
+			r.Header[i].Value = strconv.FormatUint(left-1, 10)
 		}
 	}
 }
