@@ -55,6 +55,7 @@ func writeFailure(err error, aborted bool, leave func(cause error)) error {
 
 // Request is a request's head as it arrived.
 type Request struct {
+	// Method does not keep the rest of the head in memory; the other strings do.
 	Method string
 	// Target is the request target, byte for byte.
 	Target string

@@ -110,8 +110,8 @@ const longestPath = 256
 func newLive(method, target string, h headers.Fields) *Live {
 	path := pathOf(target)
 	l := &Live{
-		id: newRequestID(), method: strings.Clone(method), path: strings.Clone(path[:min(len(path), longestPath)]),
-		credential: credentialOf(h), client: strings.Clone(clientOf(h.Get("User-Agent"))), accepted: time.Now(),
+		id: newRequestID(), method: method, path: strings.Clone(path[:min(len(path), longestPath)]),
+		credential: credentialOf(h), client: clientOf(h.Get("User-Agent")), accepted: time.Now(),
 	}
 	l.overhead.Store(unknown)
 	return l

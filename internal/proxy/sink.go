@@ -54,6 +54,9 @@ type Fields struct {
 	names []string
 }
 
+// Show gives the sight of those fields of h that names ask for, as [Reads] does.
+func Show(h headers.Fields, names []string) Fields { return Fields{h, names} }
+
 // Get returns the first value of a field, empty when there is none or when the
 // follower did not ask for it.
 func (f Fields) Get(name string) string {
@@ -103,7 +106,7 @@ func follow(watchers []watcher, live *Live, request headers.Fields, failed func(
 	t := &taps{failed: failed}
 	for _, w := range watchers {
 		t.guard(func() {
-			if tap := w.Follow(live, Fields{request, w.reads.Request}); tap != nil {
+			if tap := w.Follow(live, Show(request, w.reads.Request)); tap != nil {
 				t.all = append(t.all, tapped{tap, w.reads.Answer})
 			}
 		})
@@ -112,7 +115,7 @@ func follow(watchers []watcher, live *Live, request headers.Fields, failed func(
 }
 
 func (t *taps) answered(status int, h headers.Fields) {
-	t.each(func(tap tapped) { tap.Answered(status, Fields{h, tap.names}) })
+	t.each(func(tap tapped) { tap.Answered(status, Show(h, tap.names)) })
 }
 
 func (t *taps) chunk(p []byte) {

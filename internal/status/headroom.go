@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"anthropic-oauth-proxy/internal/proxy"
 )
 
 // Headroom is what the API last said of its rate limits, over all credentials
@@ -53,7 +55,7 @@ func (h *headroom) hash(credential string) credentialHash {
 }
 
 // note keeps what an answer says of limits, if anything.
-func (h *headroom) note(now time.Time, credential string, status int, header fields) {
+func (h *headroom) note(now time.Time, credential string, status int, header proxy.Fields) {
 	l, told := readLimits(now, status, header)
 	if !told || credential == "" {
 		return

@@ -1,7 +1,6 @@
 package status
 
 import (
-	"iter"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"anthropic-oauth-proxy/internal/headers"
+	"anthropic-oauth-proxy/internal/proxy"
 )
 
 // The fields that tell of limits, and what the subscriptions' among them begin
@@ -48,15 +48,9 @@ type limits struct {
 
 const untold = -1
 
-// fields are those of an answer that speak of limits.
-type fields interface {
-	Get(name string) string
-	All() iter.Seq2[string, string]
-}
-
 // readLimits understands what it can of both families; a value that is none
 // counts as not told.
-func readLimits(now time.Time, status int, header fields) (l limits, told bool) {
+func readLimits(now time.Time, status int, header proxy.Fields) (l limits, told bool) {
 	t := limitsTold{now: now, refused: status == http.StatusTooManyRequests}
 	for i := range t.numbers {
 		t.numbers[i] = untold
@@ -106,7 +100,7 @@ func isReset(name string) bool {
 }
 
 // refusedUntil is the time that the API names, a minute where it names none.
-func refusedUntil(now time.Time, header fields, reset time.Time) time.Time {
+func refusedUntil(now time.Time, header proxy.Fields, reset time.Time) time.Time {
 	if seconds := readNumber(header.Get("Retry-After")); seconds >= 0 {
 		return now.Add(time.Duration(min(seconds, limitsBelieved.Seconds()) * float64(time.Second)))
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -89,7 +88,7 @@ func TestReadersStopNobody(t *testing.T) {
 				r.window.begin(now)
 				live := new(proxy.Live)
 				r.streams.enter(live)
-				r.headroom.note(now, fmt.Sprint(n, i), 200, header{{Name: "Anthropic-Ratelimit-Unified-5h-Utilization", Value: "0.5"}})
+				r.headroom.note(now, fmt.Sprint(n, i), 200, shown(headers.Field{Name: "Anthropic-Ratelimit-Unified-5h-Utilization", Value: "0.5"}))
 				r.streams.leave(live)
 				r.window.end(now, Ending{Answer: 200, Whole: true, Client: client})
 				r.clients.count(now, client, 0)
@@ -173,29 +172,17 @@ func TestClientsJudgedByTheLastMinutes(t *testing.T) {
 	}
 }
 
-// header is one of which all is shown.
-type header headers.Fields
-
-func (h header) Get(name string) string { return headers.Fields(h).Get(name) }
-
-func (h header) All() iter.Seq2[string, string] {
-	return func(yield func(string, string) bool) {
-		for _, f := range h {
-			if !yield(f.Name, f.Value) {
-				return
-			}
-		}
-	}
-}
+// shown is a header of which all is shown.
+func shown(lines ...headers.Field) proxy.Fields { return proxy.Show(lines, []string{"*"}) }
 
 func TestHeadroom(t *testing.T) {
 	h := newHeadroom()
 	note := func(credential string, status int, lines ...string) {
-		var said header
+		var said []headers.Field
 		for i := 0; i < len(lines); i += 2 {
 			said = append(said, headers.Field{Name: lines[i], Value: lines[i+1]})
 		}
-		h.note(noon, credential, status, said)
+		h.note(noon, credential, status, shown(said...))
 	}
 	if h.read(noon) != nil {
 		t.Error("something is known before anybody said anything")
@@ -235,7 +222,7 @@ func TestCredentialsLeaveNothing(t *testing.T) {
 	const secret = "sk-ant-oat01-canary"
 	reg := prometheus.NewRegistry()
 	r := NewRecorder(reg, nil, zerolog.Nop())
-	r.headroom.note(time.Now(), secret, 200, header{{Name: "Anthropic-Ratelimit-Requests-Limit", Value: "10"}, {Name: "anthropic-ratelimit-requests-remaining", Value: "5"}})
+	r.headroom.note(time.Now(), secret, 200, shown(headers.Field{Name: "Anthropic-Ratelimit-Requests-Limit", Value: "10"}, headers.Field{Name: "anthropic-ratelimit-requests-remaining", Value: "5"}))
 	if one, other := newHeadroom(), newHeadroom(); one.hash(secret) == other.hash(secret) {
 		t.Error("the hash outlives the process")
 	}
@@ -392,7 +379,7 @@ func TestPlaceholderWarnings(t *testing.T) {
 // What an answer to a subscription costs for what is told of its limits.
 func BenchmarkHeadroom(b *testing.B) {
 	h := newHeadroom()
-	var answer header
+	var answer []headers.Field
 	for _, f := range [][2]string{
 		{"Status", "allowed"}, {"5h-Status", "allowed"}, {"5h-Reset", "4102444800"}, {"5h-Utilization", "0.17"},
 		{"7d-Status", "allowed"}, {"7d-Reset", "4102531200"}, {"7d-Utilization", "0.29"}, {"Representative-Claim", "five_hour"},
@@ -400,9 +387,10 @@ func BenchmarkHeadroom(b *testing.B) {
 	} {
 		answer = append(answer, headers.Field{Name: "Anthropic-Ratelimit-Unified-" + f[0], Value: f[1]})
 	}
+	said := shown(answer...)
 	b.ReportAllocs()
 	for b.Loop() {
-		h.note(noon, "Bearer sk-ant-oat01-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 200, answer)
+		h.note(noon, "Bearer sk-ant-oat01-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 200, said)
 	}
 }
 
