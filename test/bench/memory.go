@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// settle is how long what the openings left undone may take to get done.
-const settle = 500 * time.Millisecond
+// settle is how long what the openings left undone may take to get done: an idle
+// connection lies down after a second.
+const settle = 2 * time.Second
 
 // measureFresh takes the figures that need a process with no past: memory that
 // earlier work left behind would hide what streams and connections need.
