@@ -236,16 +236,22 @@ func (p *Proxy) Kill() {
 	<-p.exited
 }
 
-// PeakMemory is the process's largest resident size so far (VmHWM), in bytes.
-func (p *Proxy) PeakMemory() (int64, error) {
+// PeakMemory is the process's largest resident size so far, in bytes.
+func (p *Proxy) PeakMemory() (int64, error) { return p.status("VmHWM") }
+
+// Memory is its resident size now, in bytes.
+func (p *Proxy) Memory() (int64, error) { return p.status("VmRSS") }
+
+// status is a size in the kernel's account of the process.
+func (p *Proxy) status(name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
-		return 0, fmt.Errorf("read peak memory: %w", err)
+		return 0, fmt.Errorf("read memory: %w", err)
 	}
-	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	_, rest, _ := strings.Cut(string(text), name+":")
 	fields := strings.Fields(rest)
 	if len(fields) == 0 {
-		return 0, errors.New("read peak memory: no VmHWM")
+		return 0, fmt.Errorf("read memory: no %s", name)
 	}
 	kib, err := strconv.ParseInt(fields[0], 10, 64)
 	return kib << 10, err
