@@ -73,6 +73,7 @@ test-clients: ## only the SDKs, the claude command and the black-box tests
 
 test-oracle: ## the data plane's tests with the standard library in the engine's place
 	UPSTREAM=standard go test -short -count=$(COUNT) ./internal/proxy
+	UPSTREAM=conns go test -short -count=$(COUNT) ./internal/proxy
 
 test-interop: ## nginx, HAProxy, Apache and others in the API's place; skips those that are missing
 	cd test && go test -tags interop -count=$(COUNT) -timeout 20m -v ./interop

@@ -30,7 +30,7 @@ func h2scripted(t testing.TB, script func(n int, p *testkit.Peer)) options {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(leaf)
-	o := options{api: &url.URL{Scheme: "https", Host: u.Host}}
+	o := options{api: &url.URL{Scheme: "https", Host: u.Host}, frames: true}
 	o.engine.TLS = &tls.Config{RootCAs: roots}
 	return o
 }

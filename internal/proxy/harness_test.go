@@ -52,6 +52,7 @@ type options struct {
 	rules  []headers.Rule
 	places int
 	queue  time.Duration
+	frames bool // the API speaks HTTP/2 alone
 	pipes  bool // the client's side is in memory, for tests in a bubble of time
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -25,15 +26,21 @@ var beyondTheLibrary = map[string]string{
 	"TestTruncatedHTTP2Answers":              "content beyond its declared length passes",
 	"TestTargets":                            "a target is not passed byte for byte",
 	"TestAnswerHeadersOnTheWire":             "a Cache-Control is added to Pragma: no-cache",
-	"TestForwardedRequests":                  "fields lose their order",
+	"TestRequestHeadersOnTheWire":            "lines are sorted, and names spelled anew",
+	"TestForwardedRequests":                  "lines are sorted",
 	"TestForwardedAnswers":                   "a field name that is none passes, and a 100 that nobody asked for does not",
 	"TestSmugglingOverSockets":               "its connections outlive a bubble of time",
+	"TestCredentialsAreNeverIndexed":         "they are indexed",
 }
 
-// oracle is the standard library in the engine's place, where the environment
-// asks for it: make test-oracle.
+// oracles stand in the engine's place where the environment asks for one: make
+// test-oracle.
+var oracles = map[string]func(*url.URL, upstream.Options) *standard.Engine{"standard": standard.New, "conns": standard.NewConns}
+
 func oracle(t testing.TB, o options) Upstream {
-	if os.Getenv("UPSTREAM") != "standard" {
+	asked := os.Getenv("UPSTREAM")
+	make := oracles[asked]
+	if make == nil {
 		return nil
 	}
 	name, _, _ := strings.Cut(t.Name(), "/")
@@ -43,7 +50,10 @@ func oracle(t testing.TB, o options) Upstream {
 	if o.pipes {
 		t.Skip("its connections outlive a bubble of time")
 	}
-	s := standard.New(o.api, o.engine)
+	if asked == "conns" && o.frames {
+		t.Skip("they speak HTTP/1.1 alone")
+	}
+	s := make(o.api, o.engine)
 	t.Cleanup(s.Close)
 	return s
 }

@@ -34,6 +34,7 @@ type engine interface {
 var engines = map[string]func(*url.URL, upstream.Options) engine{
 	"own":      func(u *url.URL, o upstream.Options) engine { return upstream.New(u, o) },
 	"standard": func(u *url.URL, o upstream.Options) engine { return standard.New(u, o) },
+	"conns":    func(u *url.URL, o upstream.Options) engine { return standard.NewConns(u, o) },
 }
 
 var wires = []string{"plain", "tls1", "tls2"}
@@ -61,6 +62,9 @@ func both(t testing.TB, wire string, h http.HandlerFunc) map[string]engine {
 	}
 	out := make(map[string]engine)
 	for name, make := range engines {
+		if name == "conns" && wire == "tls2" {
+			continue // they speak HTTP/1.1 alone
+		}
 		e := make(u, o)
 		t.Cleanup(e.Close)
 		out[name] = e
@@ -148,8 +152,10 @@ func TestTheOracleAgrees(t *testing.T) {
 				}
 				answers[name] = told(t, e, req, &early)
 			}
-			if answers["own"] != answers["standard"] {
-				t.Errorf("%s, %s %s:\nown      %.600s\nstandard %.600s", wire, a.method, a.target, answers["own"], answers["standard"])
+			for name, answer := range answers {
+				if answer != answers["own"] {
+					t.Errorf("%s, %s %s:\nown %.600s\n%s %.600s", wire, a.method, a.target, answers["own"], name, answer)
+				}
 			}
 		}
 	}
@@ -188,7 +194,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			_, _ = w.Write(answer)
 		})
-		for _, name := range []string{"own", "standard"} {
+		for _, name := range []string{"own", "standard", "conns"} {
 			b.Run(wire+"/"+name, func(b *testing.B) {
 				b.ReportAllocs()
 				b.SetParallelism(16)

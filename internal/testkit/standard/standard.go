@@ -24,26 +24,34 @@ import (
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
-// Engine sends requests by an [http.Transport]. It is safe for concurrent use.
+// Engine sends requests by the library. It is safe for concurrent use.
 type Engine struct {
-	target    *url.URL
-	transport *http.Transport
+	target *url.URL
+	via    http.RoundTripper
+	end    func()
 }
 
-// New makes an Engine for an http or https URL. The owner must Close it.
+// New makes an Engine over an [http.Transport], for an http or https URL. The
+// owner must Close it.
 func New(target *url.URL, o upstream.Options) *Engine {
+	t := transport(o)
+	t.ForceAttemptHTTP2 = true
+	return &Engine{target, t, t.CloseIdleConnections}
+}
+
+func transport(o upstream.Options) *http.Transport {
 	conf := &tls.Config{}
 	if o.TLS != nil {
 		conf = o.TLS.Clone()
 	}
-	return &Engine{target, &http.Transport{
-		DialContext: o.Dial, TLSClientConfig: conf, ForceAttemptHTTP2: true, DisableCompression: true,
+	return &http.Transport{
+		DialContext: o.Dial, TLSClientConfig: conf, DisableCompression: true,
 		MaxIdleConnsPerHost: 256, MaxResponseHeaderBytes: 256 << 10, ExpectContinueTimeout: time.Second,
-	}}
+	}
 }
 
 // Close ends idle connections.
-func (s *Engine) Close() { s.transport.CloseIdleConnections() }
+func (s *Engine) Close() { s.end() }
 
 // RoundTrip is [upstream.Pool.RoundTrip]. It knows less of a failure: what
 // GOAWAY excludes counts as sent, because the library does not say so.
@@ -59,7 +67,7 @@ func (s *Engine) RoundTrip(ctx context.Context, req *upstream.Request) (*upstrea
 			return nil
 		},
 	}
-	res, err := s.transport.RoundTrip(s.request(httptrace.WithClientTrace(ctx, trace), req))
+	res, err := s.via.RoundTrip(s.request(httptrace.WithClientTrace(ctx, trace), req))
 	if err != nil {
 		e := &upstream.Error{Stage: upstream.Sent, Dial: !connected.Load(), Err: err}
 		if !sent.Load() {
