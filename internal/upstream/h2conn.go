@@ -4,9 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 
@@ -158,17 +156,6 @@ func (c *h2Conn) close() {
 	c.served.Wait()
 }
 
-// unlock frees mu and tells those who wait without a goroutine what happened
-// under it. Whoever wakes streams leaves mu this way.
-func (c *h2Conn) unlock() {
-	woken := c.woken
-	c.woken = nil
-	c.mu.Unlock()
-	for _, w := range woken {
-		w.News()
-	}
-}
-
 // fail closes the connection. The caller holds mu and leaves it with unlock.
 func (c *h2Conn) fail(err error) {
 	if c.err != nil {
@@ -205,65 +192,6 @@ func (c *h2Conn) leave(why error) {
 	c.pool.freed() // who waited for a place here needs another connection
 }
 
-// signal tells the writer that something waits.
-func (c *h2Conn) signal() {
-	select {
-	case c.writer <- struct{}{}:
-	default:
-	}
-}
-
-func (c *h2Conn) writeLoop() {
-	defer c.served.Done()
-	for {
-		select {
-		case <-c.writer:
-		case <-c.closed:
-			return
-		}
-		// Who is ready to send does so now; it all goes out in one write.
-		runtime.Gosched()
-		c.mu.Lock()
-		out := c.out
-		c.out = batch{}
-		c.batches++
-		c.mu.Unlock()
-		n, err := out.writeTo(c.nc, c.below)
-		c.mu.Lock()
-		if err != nil {
-			c.leaving, c.broken, c.written = true, err, n
-			_ = c.raw.SetReadDeadline(time.Now().Add(lastWords))
-			c.mu.Unlock()
-			return
-		}
-		c.room.Broadcast()
-		c.mu.Unlock()
-	}
-}
-
-func (c *h2Conn) readLoop() {
-	defer c.served.Done()
-	for {
-		f, err := c.reader.ReadFrame()
-		c.mu.Lock()
-		if err == nil {
-			c.beat()
-			err = c.handle(f)
-		}
-		switch {
-		case err != nil:
-			c.broke(err)
-		case c.out.Len() > floodBacklog:
-			c.fail(errFlood)
-		}
-		over := c.err != nil
-		c.unlock()
-		if over {
-			return
-		}
-	}
-}
-
 // broke follows what cannot be read. One bad message does not cost the others
 // their connection. The caller holds mu.
 func (c *h2Conn) broke(err error) {
@@ -279,18 +207,6 @@ func (c *h2Conn) broke(err error) {
 }
 
 var errMalformed = errors.New("upstream's answer is malformed")
-
-// readFailure keeps what the peer wrote out of an error.
-func readFailure(err error) error {
-	var ce http2.ConnectionError
-	switch {
-	case isEOF(err):
-		return errNoAnswer
-	case errors.As(err, &ce), errors.Is(err, http2.ErrFrameTooLarge):
-		return fmt.Errorf("read frame: %w", err)
-	}
-	return err
-}
 
 // writeData sends content in a record of its own. The caller holds mu.
 func (c *h2Conn) writeData(id uint32, end bool, p []byte) {

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -128,5 +129,62 @@ func (c *h2Conn) writeBlock(id uint32, end bool) {
 		next := block[:min(len(block), c.maxFrame)]
 		block = block[len(next):]
 		_ = c.framer.WriteContinuation(id, len(block) == 0, next)
+	}
+}
+
+// errStopped ends an upload whose stream has ended.
+var errStopped = errors.New("the stream has ended")
+
+// write sends content as the API permits.
+func (s *h2Stream) write(p []byte) error {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(p) > 0 {
+		for s.state.maySend() && (s.send.left <= 0 || c.send.left <= 0 || c.out.Len() > uploadBacklog) {
+			c.room.Wait()
+		}
+		if !s.state.maySend() {
+			return errStopped
+		}
+		n := min(int64(len(p)), s.send.left, c.send.left, int64(c.maxFrame))
+		s.send.spend(n)
+		c.send.spend(n)
+		c.writeData(s.id, false, p[:n])
+		c.signal()
+		p = p[n:]
+	}
+	return nil
+}
+
+// finish ends our side, with the trailers where there are some.
+func (s *h2Stream) finish(trailer headers.Fields) error {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !s.state.maySend() {
+		return errStopped
+	}
+	if len(trailer) > 0 {
+		c.block.Reset()
+		c.encodeFields(trailer)
+		c.writeBlock(s.id, true)
+	} else {
+		c.writeData(s.id, true, nil)
+	}
+	c.signal()
+	if s.state = s.state.endLocal(); s.state == streamClosed {
+		s.close()
+	}
+	return nil
+}
+
+// breakOff tells the API that the content will not be completed.
+func (s *h2Stream) breakOff() {
+	c := s.conn
+	c.mu.Lock()
+	defer c.unlock()
+	if s.state.maySend() {
+		c.reset(s.id, http2.ErrCodeCancel, &Error{Stage: Sent, Err: errUploadBroke})
 	}
 }
