@@ -131,7 +131,7 @@ func TestTheClocksOfTheEnd(t *testing.T) {
 	}
 	drainTimeout := number("../k8s/base/config.toml", "drain_timeout_secs")
 	grace := number("../k8s/base/statefulset.yaml", "terminationGracePeriodSeconds")
-	if longest := LongestEnd(drainTimeout); longest > grace {
+	if longest := DeliveryPatience + drainTimeout + drainGrace + Takedown; longest > grace {
 		t.Errorf("an end may take %v and is killed after %v", longest, grace)
 	}
 	if drain.FlushTime <= cutPatience || drain.FlushTime >= drainGrace {

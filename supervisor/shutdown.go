@@ -15,7 +15,7 @@ import (
 )
 
 // The clocks of the end, in the order in which they run. Whatever kills the
-// process from outside must wait for their sum, [LongestEnd].
+// process from outside must wait for their sum; a test adds them up.
 const (
 	// DeliveryPatience is how long a signal may take until the state shows it. It
 	// is above any pause between two lives of the conductor.
@@ -39,11 +39,6 @@ const (
 	// take to be written.
 	logFlush = 2 * telemetry.FlushPatience
 )
-
-// LongestEnd is the longest time from a signal to the end of the process.
-func LongestEnd(drainTimeout time.Duration) time.Duration {
-	return DeliveryPatience + drainTimeout + drainGrace + Takedown
-}
 
 // Takedown is the longest time from the end of the lifecycle to the end of the
 // process.

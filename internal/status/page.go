@@ -32,9 +32,6 @@ func hashOf(text string) string {
 // pageStreams is how many streams a page lists.
 const pageStreams = 50
 
-// panels are the parts of the page that are tables.
-var panels = []string{"drain", "tree", "journal", "tailnet", "api", "clients", "streams"}
-
 // parts renders what changes. Each is whole: the page replaces it.
 func (s Snapshot) parts() (parts, titles map[string]string) {
 	parts, titles = make(map[string]string), map[string]string{"drain": "Drain"}
