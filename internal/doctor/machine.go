@@ -15,7 +15,8 @@ const (
 	// spareDescriptors are for the admin port, tailscaled, logs and connections
 	// without a request.
 	spareDescriptors = 256
-	// streamBytes is what a waiting stream costs, specs/performance.md; baseBytes
+	// streamBytes is what a request costs that is not parked, with what is held of
+	// its body; baseBytes
 	// what the process costs without one.
 	streamBytes = 48 << 10
 	baseBytes   = 64 << 20

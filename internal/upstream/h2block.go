@@ -22,11 +22,16 @@ type fieldBlock struct {
 	status  string         // empty in a trailer
 	fields  headers.Fields // without :status
 	left    uint32         // of what a block may hold, as RFC 9113 6.5.2 counts
+	frames  int            // of the block so far
 
 	malformed bool // RFC 9113 8.1.1
 	foreign   bool // so is a pseudo-header field that no answer has, or a second one
 	truncated bool // larger than a block may be
 }
+
+// mostFrames is how many frames a block may have: one that goes on for ever with
+// frames that hold nothing would keep the connection from everybody.
+const mostFrames = 1024
 
 // mostScratch is how many lines' memory is kept for the next block.
 const mostScratch = 64
@@ -40,7 +45,7 @@ func newFieldBlock() *fieldBlock {
 
 func (b *fieldBlock) begin(f *http2.HeadersFrame) {
 	b.stream, b.ended = f.StreamID, f.StreamEnded()
-	b.status, b.fields, b.left = "", b.fields[:0], maxHeadBytes
+	b.status, b.fields, b.left, b.frames = "", b.fields[:0], maxHeadBytes, 0
 	b.malformed, b.foreign, b.truncated = false, false, false
 	b.decoder.SetEmitEnabled(true)
 }
@@ -50,6 +55,9 @@ func (b *fieldBlock) begin(f *http2.HeadersFrame) {
 func (b *fieldBlock) add(fragment []byte, last bool) error {
 	if b.malformed || b.truncated {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	if b.frames++; b.frames > mostFrames {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
 	if _, err := b.decoder.Write(fragment); err != nil {
 		return http2.ConnectionError(http2.ErrCodeCompression)

@@ -168,3 +168,20 @@ func BenchmarkFieldBlock(b *testing.B) {
 		}
 	})
 }
+
+// A head that goes on for ever with frames that hold nothing costs its
+// connection, and soon.
+func TestAHeadWithoutAnEnd(t *testing.T) {
+	in(t, func(t *testing.T, f *far) {
+		farPeers(t, f, func(_ int, p *peer) {
+			_ = p.WriteSettings(limit(100))
+			id := p.request()
+			_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: id})
+			for p.WriteContinuation(id, false, nil) == nil {
+			}
+		})
+		if _, err := get(t.Context(), farPool(t, f), "/"); err == nil {
+			t.Error("an answer without an end to its head is taken for one")
+		}
+	})
+}
