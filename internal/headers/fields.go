@@ -3,6 +3,7 @@ package headers
 import (
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -59,18 +60,7 @@ func (f Fields) Values(name string) iter.Seq[string] {
 // Without takes the lines of a field out of f itself, which must be the
 // caller's own.
 func (f Fields) Without(name string) Fields {
-	kept := 0
-	for i := range f {
-		if Same(f[i].Name, name) {
-			continue
-		}
-		if kept < i {
-			f[kept] = f[i]
-		}
-		kept++
-	}
-	clear(f[kept:])
-	return f[:kept]
+	return slices.DeleteFunc(f, func(line Field) bool { return Same(line.Name, name) })
 }
 
 // Same reports whether two names are one (RFC 9110 5.1).
