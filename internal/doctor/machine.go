@@ -16,8 +16,7 @@ const (
 	// without a request.
 	spareDescriptors = 256
 	// streamBytes is what a request costs that is not parked, with what is held of
-	// its body; baseBytes
-	// what the process costs without one.
+	// its body; baseBytes what the process costs without one.
 	streamBytes = 48 << 10
 	baseBytes   = 64 << 20
 )

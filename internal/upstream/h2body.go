@@ -87,13 +87,7 @@ func (b *h2Body) Ready() bool {
 // TryRead reads what has come of the content, 0 bytes when there is none: then
 // Wait or Read tell more.
 func (b *h2Body) TryRead(p []byte) int {
-	c := b.s.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := b.s.inbox.take(p)
-	if n > 0 {
-		b.s.consumed(n)
-	}
+	n, _, _ := b.s.take(p)
 	return n
 }
 
