@@ -131,9 +131,9 @@ func TestWalkthrough(t *testing.T) {
 			w.look(s)
 			f.inject(s)
 			w.awaits("#part-verdict", f.verdict)
-			s.stdout.flow() // what stood still tells now
 			w.shootTop("fault-" + f.name)
 			terminal := s.terminal()
+			s.stdout.flow() // what stood still is over now, and tells
 			log := s.logLine(f.log)
 			metric := s.metricLine(f.metric)
 			if !strings.Contains(terminal, f.verdict) {
