@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// restAfter is how long a connection waits for its client with a goroutine.
-// Most say something sooner, and need not pay for what comes then.
-const restAfter = time.Second
+// restAfter is how long a connection waits for its client with a goroutine. Who
+// is busy says something sooner, and need not pay for what comes then; of those
+// who are not, only the last tenth of a second's have a stack.
+const restAfter = 100 * time.Millisecond
 
 // fillOrLieDown waits until more has come: for a while, and then, if somebody can
 // watch, without a goroutine, so that the caller has no more to do with the

@@ -6,7 +6,7 @@ import (
 )
 
 // settle is how long what the openings left undone may take to get done: an idle
-// connection lies down after a second.
+// connection lies down by itself.
 const settle = 2 * time.Second
 
 // measureFresh takes the figures that need a process with no past: memory that
