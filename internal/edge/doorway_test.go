@@ -56,6 +56,15 @@ func openDoor(t *testing.T, s *Server) *doorway {
 	return &doorway{t: t, server: s, addr: ln.Addr().String()}
 }
 
+// openFront is openDoor on the server's own socket, whose bounds hold there.
+func openFront(t *testing.T, s *Server) *doorway {
+	t.Helper()
+	t.Cleanup(s.Close)
+	addr := bind(t, s)
+	serve(t, s)
+	return &doorway{t: t, server: s, addr: addr}
+}
+
 // caller is a client that speaks by hand.
 type caller struct {
 	*net.TCPConn

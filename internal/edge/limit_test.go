@@ -14,20 +14,13 @@ import (
 // longest first, over HTTP/1 and HTTP/2.
 func TestConnectionsAreBounded(t *testing.T) {
 	begun, finish := make(chan struct{}), make(chan struct{})
-	s := New(handlerFunc(func(c Client) {
+	d := openFront(t, New(handlerFunc(func(c Client) {
 		if c.Request().Target == "/long" {
 			begun <- struct{}{}
 			<-finish
 		}
 		say(c, "served")
-	}), Options{Addr: "127.0.0.1:0", MaxConns: 2})
-	t.Cleanup(s.Close)
-	addr, err := s.Bind()
-	if err != nil {
-		t.Fatal(err)
-	}
-	serve(t, s)
-	d := &doorway{t: t, server: s, addr: addr.String()}
+	}), Options{Addr: "127.0.0.1:0", MaxConns: 2}))
 
 	first, second := d.dial(), d.dial()
 	for _, c := range []*caller{first, second} {
@@ -64,7 +57,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if evicted != 1 {
 		t.Errorf("%d connections made room for one", evicted)
 	}
-	if n := len(s.socket.slots.places); n > 2 {
+	if n := len(d.server.socket.slots.places); n > 2 {
 		t.Errorf("%d places are taken", n)
 	}
 }

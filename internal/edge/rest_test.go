@@ -1,11 +1,9 @@
 package edge
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
-	"runtime"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -21,14 +19,7 @@ const question = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 func idlers(t *testing.T, n int, o Options) (*doorway, []*caller) {
 	t.Helper()
 	o.Log, o.Addr = zerolog.Nop(), "127.0.0.1:0"
-	server := New(handlerFunc(func(c Client) { say(c, "here") }), o)
-	t.Cleanup(server.Close)
-	addr, err := server.Bind()
-	if err != nil {
-		t.Fatal(err)
-	}
-	serve(t, server)
-	d := &doorway{t: t, server: server, addr: addr.String()}
+	d := openFront(t, New(handlerFunc(func(c Client) { say(c, "here") }), o))
 	all := make([]*caller, n)
 	for i := range all {
 		all[i] = d.dial()
@@ -133,8 +124,7 @@ func TestWhoIsSlowHasNoGoroutine(t *testing.T) {
 func (d *doorway) nobodyServes() {
 	d.t.Helper()
 	testkit.Eventually(d.t, "no connection has a goroutine", func() bool {
-		stacks := make([]byte, 4<<20)
-		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*h1conn).serve"))
+		return !testkit.Stands("(*h1conn).serve")
 	})
 }
 

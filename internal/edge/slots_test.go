@@ -64,21 +64,18 @@ func TestEveryEndOfAConnectionGivesItsPlaceBack(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			const places = 3
 			s := everything(t, places)
-			addr, err := s.Bind()
-			if err != nil {
-				t.Fatal(err)
-			}
+			addr := bind(t, s)
 			serve(t, s)
 			// More than there are places: none may be kept.
 			for range 2 * places {
-				c, err := net.Dial("tcp", addr.String())
+				c, err := net.Dial("tcp", addr)
 				if err != nil {
 					t.Fatal(err)
 				}
 				tc.live(t, c.(*net.TCPConn))
 				_ = c.Close()
 			}
-			if got, err := greet(addr.String()); err != nil || !strings.HasSuffix(got, "served") {
+			if got, err := greet(addr); err != nil || !strings.HasSuffix(got, "served") {
 				t.Errorf("after %d of them: %q, %v", 2*places, got, err)
 			}
 		})
@@ -115,13 +112,10 @@ func everything(t *testing.T, places int) *Server {
 // Leases come and go while connections do; in the end every place is free.
 func TestPlacesOutliveLeases(t *testing.T) {
 	s := everything(t, 4)
-	addr, err := s.Bind()
-	if err != nil {
-		t.Fatal(err)
-	}
+	addr := bind(t, s)
 	for range 50 {
 		end := serve(t, s)
-		if got, err := greet(addr.String()); err != nil || !strings.HasSuffix(got, "served") {
+		if got, err := greet(addr); err != nil || !strings.HasSuffix(got, "served") {
 			t.Fatalf("got %q, %v", got, err)
 		}
 		_ = end()

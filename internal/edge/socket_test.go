@@ -30,11 +30,17 @@ func bound(t *testing.T) (*Server, string) {
 	t.Helper()
 	s := New(hello, Options{Addr: "127.0.0.1:0"})
 	t.Cleanup(s.Close)
+	return s, bind(t, s)
+}
+
+// bind opens a server's own socket, and returns its address.
+func bind(t *testing.T, s *Server) string {
+	t.Helper()
 	addr, err := s.Bind()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, addr.String()
+	return addr.String()
 }
 
 // hello greets.

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/testkit"
+
 	"golang.org/x/net/http2"
 )
 
@@ -102,7 +104,7 @@ func TestNeighboursStayOnTheirConnection(t *testing.T) {
 	r := newRig(t, o)
 	p := r.h2peer()
 	p.Head(1, true, ":method", "GET", ":path", "/neighbour", ":scheme", "http", ":authority", "x")
-	eventually(t, "the neighbour is in", func() bool { return api.seen() == "/neighbour" })
+	testkit.Eventually(t, "the neighbour is in", func() bool { return api.seen() == "/neighbour" })
 	p.Head(3, false, ":method", "POST", ":path", "/large", ":scheme", "http", ":authority", "x", "content-length", "1000")
 	p.Head(5, true, ":method", "GET", ":path", "/a b", ":scheme", "http", ":authority", "x")
 	answers := map[uint32]string{}
@@ -209,7 +211,7 @@ func TestTheDeadlineReachesABlockedWrite(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
-			eventually(t, "the write waits", func() bool {
+			testkit.Eventually(t, "the write waits", func() bool {
 				before := written.Load()
 				<-time.After(50 * time.Millisecond)
 				return before > 0 && written.Load() == before

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // An upload that is under way when a drain begins is waited for, whatever its
@@ -40,7 +42,7 @@ func TestUploadsAreInTheTable(t *testing.T) {
 						t.Fatal(err)
 					}
 					gate := r.handler.Gate
-					eventually(t, "the gate knows it", func() bool { return gate.Load().Left() == 1 })
+					testkit.Eventually(t, "the gate knows it", func() bool { return gate.Load().Left() == 1 })
 					gate.Close()
 					select {
 					case <-gate.Idle():
@@ -95,7 +97,7 @@ func TestUploadsAtTheDeadline(t *testing.T) {
 				}()
 				_, _ = pw.Write(make([]byte, size/2))
 				gate := r.handler.Gate
-				eventually(t, "the gate knows it", func() bool { return gate.Load().Left() == 1 })
+				testkit.Eventually(t, "the gate knows it", func() bool { return gate.Load().Left() == 1 })
 				if !short {
 					<-begun // it may be processed now
 				}

@@ -179,7 +179,7 @@ func TestAGoingConnectionIsReplaced(t *testing.T) {
 	if rest, err := io.ReadAll(res.Body); err != nil || string(rest) != "er" {
 		t.Errorf("the old one ended with %q, %v", rest, err)
 	}
-	eventually(t, "the old connection is closed", func() bool { _, h2 := r.connections(); return h2 == 1 })
+	testkit.Eventually(t, "the old connection is closed", func() bool { _, h2 := r.connections(); return h2 == 1 })
 	for range 4 {
 		if rec := r.record(); rec.Attempts != 1 || rec.Outcome != "completed" {
 			t.Errorf("record %+v", rec)

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait of these tests: what takes longer hangs.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // options of a rig; the zero value is a roomy proxy.
 type options struct {
@@ -364,17 +364,6 @@ func served(t testing.TB, protocol string, h http.HandlerFunc) options {
 		o.engine.TLS = &tls.Config{RootCAs: roots}
 	}
 	return o
-}
-
-// eventually waits until the condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !holds(); {
-		if time.Now().After(end) {
-			t.Fatalf("it never came to pass: %s", what)
-		}
-		pauseBriefly()
-	}
 }
 
 // pauseBriefly lets others run between two looks at a real socket.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // Who leaves the line is forgotten, and nothing of it goes upstream, however its
@@ -48,7 +50,7 @@ func TestWhoLeavesTheLineIsForgotten(t *testing.T) {
 				r := newRig(t, o)
 				first := r.dial()
 				first.send("GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
-				eventually(t, "the first is in", func() bool { return api.seen() == "/first" })
+				testkit.Eventually(t, "the first is in", func() bool { return api.seen() == "/first" })
 				if spent {
 					if !r.handler.replay.take(replayBudget) {
 						t.Fatal("the budget is not whole")
@@ -63,7 +65,7 @@ func TestWhoLeavesTheLineIsForgotten(t *testing.T) {
 					_, _ = io.WriteString(leaves, "POST /leaves HTTP/1.1\r\nHost: x\r\n"+tc.fields+"\r\n"+tc.body)
 					_ = leaves.Close()
 				}()
-				eventually(t, "it waits, or is forgotten already", func() bool {
+				testkit.Eventually(t, "it waits, or is forgotten already", func() bool {
 					return r.handler.Gate.Load().Waiting == 1 || strings.Contains(r.journal.String(), "client_gone")
 				})
 				select {
@@ -73,7 +75,7 @@ func TestWhoLeavesTheLineIsForgotten(t *testing.T) {
 				close(api.free)
 				first.answer("GET")
 				<-sent
-				eventually(t, "it is forgotten", func() bool { return r.handler.Gate.Load().Left() == 0 })
+				testkit.Eventually(t, "it is forgotten", func() bool { return r.handler.Gate.Load().Left() == 0 })
 				if got := api.seen(); got != "/first" {
 					t.Errorf("the API saw %q", got)
 				}
@@ -142,13 +144,13 @@ func TestWhoWaitsInLineIsServedWhole(t *testing.T) {
 							}
 							_ = res.Body.Close()
 						})
-						eventually(t, "it waits", func() bool { return r.handler.Gate.Load().Waiting == 1 })
+						testkit.Eventually(t, "it waits", func() bool { return r.handler.Gate.Load().Waiting == 1 })
 						close(free)
 						all.Wait()
 						if !bytes.Equal(got, body) {
 							t.Errorf("%d bytes came, and not the ones that were sent", len(got))
 						}
-						eventually(t, "all is given back", func() bool { return len(r.handler.replay.reserve) == 1 })
+						testkit.Eventually(t, "all is given back", func() bool { return len(r.handler.replay.reserve) == 1 })
 					})
 				}
 			}
@@ -163,6 +165,6 @@ func TestSlowSendersHoldLittle(t *testing.T) {
 	for range senders {
 		r.dial().send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nb", readAheadLimit)
 	}
-	eventually(t, "all are read from", func() bool { return r.handler.Gate.Load().Arriving == senders })
-	eventually(t, "each holds its smallest page", func() bool { return r.handler.replay.taken() == senders*smallestPage })
+	testkit.Eventually(t, "all are read from", func() bool { return r.handler.Gate.Load().Arriving == senders })
+	testkit.Eventually(t, "each holds its smallest page", func() bool { return r.handler.replay.taken() == senders*smallestPage })
 }

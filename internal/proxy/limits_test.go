@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
@@ -161,7 +162,7 @@ func TestNothingIsLostWithABug(t *testing.T) {
 					}
 				}
 			}
-			eventually(t, "the gate is empty", func() bool { return r.handler.Gate.Load().Active == 0 })
+			testkit.Eventually(t, "the gate is empty", func() bool { return r.handler.Gate.Load().Active == 0 })
 			if lost := r.handler.replay.taken(); lost != 0 {
 				t.Errorf("%d bytes of the budget are lost", lost)
 			}

@@ -1,20 +1,19 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"anthropic-oauth-proxy/internal/edge"
+	"anthropic-oauth-proxy/internal/testkit"
 	"anthropic-oauth-proxy/internal/upstream"
 )
 
@@ -91,12 +90,7 @@ func expect(t testing.TB, r io.Reader, want string) {
 // parked waits until no exchange has a goroutine.
 func (s *onStage) parked() {
 	s.t.Helper()
-	eventually(s.t, "no exchange has a goroutine", func() bool { return !standing("(*exchange).") })
-}
-
-func standing(frame string) bool {
-	stacks := make([]byte, 4<<20)
-	return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte(frame))
+	testkit.Eventually(s.t, "no exchange has a goroutine", func() bool { return !testkit.Stands("(*exchange).") })
 }
 
 // A stream that waits has no goroutine, and loses nothing by it: what comes is

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // held is an API that holds each request until its path is let go.
@@ -58,7 +60,7 @@ func TestTheQueue(t *testing.T) {
 				}
 				var all sync.WaitGroup
 				all.Go(func() { ask(t.Context(), "/0") })
-				eventually(t, "the first is in", func() bool { return api.seen() == "/0" })
+				testkit.Eventually(t, "the first is in", func() bool { return api.seen() == "/0" })
 				leaving, leave := context.WithCancel(t.Context())
 				left := make(chan struct{})
 				for i, path := range []string{"/1", "/leaves", "/2", "/3"} {
@@ -70,12 +72,12 @@ func TestTheQueue(t *testing.T) {
 						ask(leaving, path)
 						close(left)
 					})
-					eventually(t, path+" waits", func() bool { return r.handler.Gate.Load().Waiting == i+1 })
+					testkit.Eventually(t, path+" waits", func() bool { return r.handler.Gate.Load().Waiting == i+1 })
 				}
 				leave()
 				<-left // its connection is closed: until then it may still be served
 				if size <= readAheadLimit || !http1 {
-					eventually(t, "the one that left is forgotten", func() bool { return r.handler.Gate.Load().Waiting == 3 })
+					testkit.Eventually(t, "the one that left is forgotten", func() bool { return r.handler.Gate.Load().Waiting == 3 })
 				}
 				close(api.free)
 				all.Wait()
@@ -128,14 +130,14 @@ func TestTheLineIsFair(t *testing.T) {
 				})
 			}
 			ask("greedy", "/0")
-			eventually(t, "the first is in", func() bool { return api.seen() == "/0" })
+			testkit.Eventually(t, "the first is in", func() bool { return api.seen() == "/0" })
 			for i, path := range []string{"/g1", "/g2", "/g3", "/g4", "/g5", "/m1", "/m2"} {
 				who := "greedy"
 				if path[1] == 'm' {
 					who = "modest"
 				}
 				ask(who, path)
-				eventually(t, path+" waits", func() bool { return r.handler.Gate.Load().Waiting == i+1 })
+				testkit.Eventually(t, path+" waits", func() bool { return r.handler.Gate.Load().Waiting == i+1 })
 			}
 			close(api.free)
 			all.Wait()
@@ -153,7 +155,7 @@ func TestNoQueue(t *testing.T) {
 	r := newRig(t, o)
 	first := r.dial()
 	first.send("GET /0 HTTP/1.1\r\nHost: x\r\n\r\n")
-	eventually(t, "the first is in", func() bool { return api.seen() == "/0" })
+	testkit.Eventually(t, "the first is in", func() bool { return api.seen() == "/0" })
 	begin := time.Now()
 	c := r.dial()
 	c.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -11,6 +11,7 @@ import (
 
 	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/headers"
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // onlooker follows every exchange and keeps what it is told.
@@ -147,11 +148,11 @@ func TestAnExchangeInFlight(t *testing.T) {
 			return rec.Phase == p && rec.RequestBytes == request && rec.ResponseBytes == response && rec.Outcome == ""
 		}
 	}
-	eventually(t, "it uploads", stands(InUpload, 300000, 0))
+	testkit.Eventually(t, "it uploads", stands(InUpload, 300000, 0))
 	c.send("%s", strings.Repeat("b", 100000))
-	eventually(t, "it waits", stands(InWait, 400000, 0))
+	testkit.Eventually(t, "it waits", stands(InWait, 400000, 0))
 	close(answer)
-	eventually(t, "it streams", stands(InStream, 400000, 9))
+	testkit.Eventually(t, "it streams", stands(InStream, 400000, 9))
 	const quiet = 50 * time.Millisecond
 	<-time.After(quiet)
 	close(finish)

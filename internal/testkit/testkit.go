@@ -5,6 +5,7 @@ package testkit
 import (
 	"bytes"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -64,4 +65,11 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatalf("it never came to pass: %s", what)
 		}
 	}
+}
+
+// Stands reports whether a goroutine's stack has part in it, the name of a
+// function for one.
+func Stands(part string) bool {
+	stacks := make([]byte, 4<<20)
+	return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte(part))
 }

@@ -20,13 +20,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"anthropic-oauth-proxy/internal/testkit"
+
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait on real sockets.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // api serves h over TLS, with HTTP/2 or without, and returns a pool to it.
 func api(t testing.TB, http2 bool, h http.HandlerFunc) *Pool {
