@@ -91,7 +91,8 @@ func (b *h2Body) TryRead(p []byte) int {
 	return n
 }
 
-// Wait keeps w until there is news for it.
+// Wait keeps w until there is news for it, and nothing that only a goroutine
+// needs or that is over.
 func (b *h2Body) Wait(w Waiter) bool {
 	s := b.s
 	s.conn.mu.Lock()
@@ -99,7 +100,10 @@ func (b *h2Body) Wait(w Waiter) bool {
 	if s.inbox.size > 0 || s.complete || s.err != nil || b.ctx.Err() != nil {
 		return false
 	}
-	s.waiter = w
+	s.waiter, s.news = w, nil
+	if s.out.isOver() {
+		s.out = nil
+	}
 	return true
 }
 
@@ -112,7 +116,8 @@ func (b *h2Body) Wake() {
 	}
 }
 
-// take copies what has come. over tells that nothing comes after it.
+// take copies what has come. over tells that nothing comes after it. Who gets
+// neither may wait for news.
 func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 	c := s.conn
 	c.mu.Lock()
@@ -127,6 +132,8 @@ func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 		return n, true, io.EOF
 	case s.err != nil:
 		return n, true, s.err
+	case s.news == nil:
+		s.news = make(chan struct{}, 1)
 	}
 	return n, false, nil
 }

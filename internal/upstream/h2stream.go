@@ -20,8 +20,8 @@ type h2Stream struct {
 	// and headEnd where in it the head ends.
 	batch   uint64
 	headEnd int
-	news    chan struct{}
-	waiter  Waiter // in news' place, while it waits; nil otherwise
+	news    chan struct{} // nil where nobody can wait on it
+	waiter  Waiter        // in news' place, while it waits; nil otherwise
 	state   streamState
 	bare    bool // the answer has no content, whatever its head says
 

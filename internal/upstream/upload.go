@@ -95,6 +95,19 @@ func (u *upload) goOn() {
 // atEnd reports whether an API that answers now can have read all of it.
 func (u *upload) atEnd() bool { return u == nil || u.last.Load() }
 
+// isOver reports whether nothing of it goes on.
+func (u *upload) isOver() bool {
+	if u == nil {
+		return true
+	}
+	select {
+	case <-u.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // lastWrite is what the last write may take to return after its answer.
 const lastWrite = 100 * time.Millisecond
 
