@@ -8,9 +8,9 @@ import "bytes"
 // beginning.
 type eventNames struct {
 	at      place
-	matched int // of the field's name
+	matched uint8 // of the field's name
+	length  uint8 // of what is kept of the event's
 	name    [longestName]byte
-	length  int
 	last    StreamEnd // the word that ended the stream; empty before
 }
 
@@ -44,7 +44,7 @@ func (e *eventNames) read(p []byte) {
 				continue
 			}
 			p = p[1:]
-			if e.matched++; e.matched == len(eventField) {
+			if e.matched++; int(e.matched) == len(eventField) {
 				e.at, e.length = inName, 0
 			}
 		case inName:
@@ -53,7 +53,7 @@ func (e *eventNames) read(p []byte) {
 			if end >= 0 {
 				part = p[:end]
 			}
-			e.length += copy(e.name[min(e.length, longestName):], part)
+			e.length += uint8(copy(e.name[e.length:], part))
 			if end < 0 {
 				return
 			}

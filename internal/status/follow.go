@@ -13,8 +13,8 @@ import (
 )
 
 // Recorder keeps what the data plane tells, in bounded memory: it follows every
-// exchange (see [proxy.Follower]). Its methods may be called from any goroutine
-// and wait for nobody who reads.
+// exchange (see [proxy.Follower]). Its methods may be called from any goroutine;
+// of who reads they wait for nobody but who copies the few streams that are shown.
 type Recorder struct {
 	window   window
 	clients  clients
@@ -83,9 +83,9 @@ func (r *Recorder) Reads() proxy.Reads {
 func (r *Recorder) Follow(live *proxy.Live, request proxy.Fields) proxy.Tap {
 	now := time.Now()
 	r.window.begin(now)
-	r.streams.enter(live)
 	r.betas[r.betaAction(request)].Inc()
-	t := &tap{recorder: r, live: live, credential: request.Get("X-Api-Key")}
+	t := &tap{recorder: r, flight: flight{live: live}, credential: request.Get("X-Api-Key")}
+	r.streams.enter(&t.flight)
 	if t.credential == "" {
 		t.credential = request.Get("Authorization")
 	}
@@ -108,7 +108,7 @@ func (r *Recorder) betaAction(request proxy.Fields) BetaAction {
 // tap follows one exchange. It belongs to the goroutine that serves it.
 type tap struct {
 	recorder   *Recorder
-	live       *proxy.Live
+	flight     flight
 	credential string // until the answer's head has come
 	stream     bool   // of server-sent events
 	seen       bool   // not compressed
@@ -133,7 +133,7 @@ func (t *tap) Chunk(p []byte) {
 // Ended counts the end.
 func (t *tap) Ended(rec *proxy.Record) {
 	r, now := t.recorder, time.Now()
-	r.streams.leave(t.live)
+	r.streams.leave(&t.flight)
 	e := Ending{
 		ID: rec.ID, UpstreamID: rec.UpstreamID, Answer: rec.UpstreamStatus, Whole: rec.Outcome == proxy.Completed, By: rec.By, Client: rec.Client,
 		Silent:      rec.Outcome == proxy.IdleTimeout && rec.By == proxy.ByUpstream,

@@ -86,10 +86,10 @@ func TestReadersStopNobody(t *testing.T) {
 			for i := range 500 {
 				now, client := time.Now(), fmt.Sprintf("claude-cli/1.%d.%d", n, i)
 				r.window.begin(now)
-				live := new(proxy.Live)
-				r.streams.enter(live)
+				here := &flight{live: new(proxy.Live)}
+				r.streams.enter(here)
 				r.headroom.note(now, fmt.Sprint(n, i), 200, shown(headers.Field{Name: "Anthropic-Ratelimit-Unified-5h-Utilization", Value: "0.5"}))
-				r.streams.leave(live)
+				r.streams.leave(here)
 				r.window.end(now, Ending{Answer: 200, Whole: true, Client: client})
 				r.clients.count(now, client, 0)
 			}
@@ -244,17 +244,34 @@ func TestCredentialsLeaveNothing(t *testing.T) {
 
 func TestTheTableOfStreams(t *testing.T) {
 	var s streams
-	all := make([]*proxy.Live, 300)
+	all := make([]*flight, 300)
 	for i := range all {
-		all[i] = new(proxy.Live)
+		all[i] = &flight{live: new(proxy.Live)}
 		s.enter(all[i])
 	}
-	if list := s.read(noon, StreamsShown); len(list) != StreamsShown {
-		t.Fatalf("%d are listed", len(list))
+	shown := func(what string, want []*flight) {
+		t.Helper()
+		lives := make([]*proxy.Live, len(want))
+		for i, p := range want {
+			lives[i] = p.live
+		}
+		if !slices.Equal(s.oldest(StreamsShown), lives) {
+			t.Fatalf("%s: others than the oldest are listed", what)
+		}
 	}
-	for _, l := range all {
-		s.leave(l)
+	shown("all are there", all[:StreamsShown])
+	for _, i := range []int{150, 298, 0} { // amid, last and first
+		s.leave(all[i])
+		all = slices.Delete(all, i, i+1)
 	}
+	shown("three have left", all[:StreamsShown])
+	late := &flight{live: new(proxy.Live)}
+	s.enter(late)
+	for _, p := range all {
+		s.leave(p)
+	}
+	shown("one came late", []*flight{late})
+	s.leave(late)
 	if list := s.read(noon, StreamsShown); len(list) != 0 {
 		t.Errorf("%d are left", len(list))
 	}

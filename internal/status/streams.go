@@ -2,34 +2,71 @@ package status
 
 import (
 	"cmp"
-	"slices"
 	"sync"
 	"time"
 
 	"anthropic-oauth-proxy/internal/proxy"
 )
 
-// streams is the table of the requests in flight. Who adds or leaves never
-// waits for who reads: it is a concurrent map, and its entries are atomic. The
-// zero table is empty.
-type streams struct{ live sync.Map } // of *proxy.Live
+// streams is the table of the requests in flight, in the order in which they
+// came. Who adds or leaves waits for who reads no longer than it takes to copy
+// as many as are shown. The zero table is empty.
+type streams struct {
+	mu          sync.Mutex
+	first, last *flight
+}
 
-func (s *streams) enter(l *proxy.Live) { s.live.Store(l, nil) }
-func (s *streams) leave(l *proxy.Live) { s.live.Delete(l) }
+// flight is a request's in the table.
+type flight struct {
+	live *proxy.Live
+	// guarded by the table's mu
+	before, behind *flight
+}
+
+func (s *streams) enter(p *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.before = s.last; s.last != nil {
+		s.last.behind = p
+	} else {
+		s.first = p
+	}
+	s.last = p
+}
+
+func (s *streams) leave(p *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.before != nil {
+		p.before.behind = p.behind
+	} else {
+		s.first = p.behind
+	}
+	if p.behind != nil {
+		p.behind.before = p.before
+	} else {
+		s.last = p.before
+	}
+}
 
 // read lists the oldest.
 func (s *streams) read(now time.Time, most int) []Stream {
-	var all []*proxy.Live
-	s.live.Range(func(l, _ any) bool {
-		all = append(all, l.(*proxy.Live))
-		return true
-	})
-	slices.SortFunc(all, func(a, b *proxy.Live) int { return a.Accepted().Compare(b.Accepted()) })
-	list := make([]Stream, 0, min(most, len(all)))
-	for _, l := range all[:min(most, len(all))] {
-		list = append(list, view(l.Record(), now))
+	oldest := s.oldest(most)
+	list := make([]Stream, len(oldest))
+	for i, l := range oldest {
+		list[i] = view(l.Record(), now)
 	}
 	return list
+}
+
+func (s *streams) oldest(most int) []*proxy.Live {
+	all := make([]*proxy.Live, 0, most)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := s.first; p != nil && len(all) < most; p = p.behind {
+		all = append(all, p.live)
+	}
+	return all
 }
 
 func view(r *proxy.Record, now time.Time) Stream {
