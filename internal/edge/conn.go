@@ -120,6 +120,22 @@ func WithConn(ctx context.Context, c *Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
+// context is the connection's own: it carries the connection, and never ends.
+func (c *Conn) context() context.Context { return (*connContext)(c) }
+
+// connContext is WithConn of the background, without memory of its own.
+type connContext Conn
+
+func (c *connContext) Deadline() (deadline time.Time, ok bool) { return }
+func (c *connContext) Done() <-chan struct{}                   { return nil }
+func (c *connContext) Err() error                              { return nil }
+func (c *connContext) Value(key any) any {
+	if key == (connKey{}) {
+		return (*Conn)(c)
+	}
+	return nil
+}
+
 func connOf(ctx context.Context) *Conn {
 	c, _ := ctx.Value(connKey{}).(*Conn)
 	return c

@@ -11,7 +11,7 @@ import (
 
 // answer is the framing of an answer over HTTP/1 (RFC 9112 6).
 type answer struct {
-	head     Head
+	head     *Head // until it has begun
 	content  bool  // it can have content at all
 	declared bool  // its length is told
 	chunked  bool  // or it comes in chunks; or its end is the connection's
@@ -21,7 +21,7 @@ type answer struct {
 	finished bool
 }
 
-func newAnswer(r *Request, h Head) answer {
+func newAnswer(r *Request, h *Head) answer {
 	a := answer{head: h, content: hasContent(r.Method, h.Status)}
 	a.close = h.Close || r.last
 	switch {

@@ -2,7 +2,6 @@ package edge
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
 	"runtime/debug"
@@ -17,7 +16,6 @@ import (
 type h1conn struct {
 	*Conn
 	engine *engine
-	ctx    context.Context // the connection's values
 	in     intake
 	from   string // the peer, once somebody asked
 
@@ -37,7 +35,7 @@ type h1conn struct {
 var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
 func (e *engine) newConn(c *Conn) *h1conn {
-	h := &h1conn{Conn: c, engine: e, ctx: WithConn(context.Background(), c)}
+	h := &h1conn{Conn: c, engine: e}
 	h.in.init(c)
 	c.atClose(func() { h.riseTo(h.finish) })
 	return h
@@ -67,7 +65,7 @@ func (c *h1conn) serve() {
 			break
 		}
 		c.now.Store(x)
-		if x.body == nil && x.req.Refusal == nil {
+		if x.body == nil && !x.refused {
 			x.listen()
 		}
 		if !c.carry(x, func() bool { return c.engine.handler.ServeExchange(x) }) {

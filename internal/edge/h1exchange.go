@@ -13,13 +13,15 @@ import (
 // h1exchange is one request over HTTP/1 and its answer: a [Client].
 type h1exchange struct {
 	c     *h1conn
-	req   Request
-	body  *h1body // nil without content
+	begin *beginning // nil once it is forgotten
+	body  *h1body    // nil without content, and with begin
 	ctx   context.Context
 	leave context.CancelCauseFunc
 
 	// writing is held by a write, and guards what is written.
 	writing sync.Mutex
+	proto   Protocol
+	refused bool // the request was
 	invited bool // the client was told to go on, or did not ask
 	answer  answer
 	unsent  []byte // what TryWrite could not send
@@ -33,21 +35,31 @@ type h1exchange struct {
 	atEnd    func()
 }
 
+// beginning is what an exchange needs no more once its answer has begun and its
+// content was read: it is most of it, and many answers wait for long.
+type beginning struct {
+	req  Request
+	body h1body
+	head Head // of the answer
+}
+
 func (c *h1conn) newExchange(r Request) *h1exchange {
-	x := &h1exchange{c: c, req: r, invited: true}
-	x.ctx, x.leave = context.WithCancelCause(c.ctx)
+	begin := &beginning{req: r}
+	x := &h1exchange{c: c, begin: begin, proto: r.Proto, refused: r.Refusal != nil, invited: true}
+	x.ctx, x.leave = context.WithCancelCause(c.context())
 	if r.ContentLength != 0 && r.Refusal == nil {
-		x.body = &h1body{x: x, left: r.ContentLength}
+		x.body = &begin.body
+		x.body.x, x.body.left = x, r.ContentLength
 		if r.ContentLength < 0 {
 			x.body.chunks = &chunked{in: &c.in, trailer: r.Trailer}
 		}
-		x.req.Body = x.body
+		begin.req.Body = x.body
 		x.invited = !r.Header.Has("Expect")
 	}
 	return x
 }
 
-func (x *h1exchange) Request() *Request        { return &x.req }
+func (x *h1exchange) Request() *Request        { return &x.begin.req }
 func (x *h1exchange) Peer() string             { return x.c.peer() }
 func (x *h1exchange) Context() context.Context { return x.ctx }
 func (x *h1exchange) HungUp() bool             { return context.Cause(x.ctx) == ErrGone || x.c.hungUp() }
@@ -72,7 +84,7 @@ const interimTimeout = time.Second
 func (x *h1exchange) Interim(status int, h headers.Fields) error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
-	if x.req.Proto == HTTP10 || x.answer.begun || !isInterim(status) {
+	if x.proto == HTTP10 || x.answer.begun || !isInterim(status) {
 		return nil
 	}
 	if status == http.StatusContinue {
@@ -109,7 +121,8 @@ func (x *h1exchange) Respond(h Head) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	if !x.answer.begun {
-		x.answer = newAnswer(&x.req, h)
+		x.begin.head = h
+		x.answer = newAnswer(&x.begin.req, &x.begin.head)
 	}
 }
 
@@ -199,8 +212,8 @@ func (x *h1exchange) appendHead(out *output) {
 		return
 	}
 	a.begun = true
-	a.close = a.close || x.c.closing() || x.req.Refusal != nil || x.body != nil && !x.body.ended()
-	out.b = a.append(out.b, x.req.Proto)
+	a.close = a.close || x.c.closing() || x.refused || x.body != nil && !x.body.ended()
+	out.b = a.append(out.b, x.proto)
 }
 
 func (x *h1exchange) send(b []byte) error {
@@ -245,7 +258,7 @@ func (x *h1exchange) Abort() {
 		return
 	}
 	x.aborted = true
-	if x.req.Proto == HTTP10 {
+	if x.proto == HTTP10 {
 		_ = x.c.Reset() // its end may be the connection's: a quiet one would be a lie
 		return
 	}
@@ -269,7 +282,7 @@ func (x *h1exchange) end() (next, linger bool) {
 	}
 	x.mu.Unlock()
 	x.End(context.Canceled)
-	unread := x.req.Refusal != nil
+	unread := x.refused
 	if x.body != nil {
 		x.body.leave()
 		unread = !x.body.ended()

@@ -8,11 +8,10 @@ import (
 // Park frees what only a goroutine needs. The socket must be one that tells
 // when it is full, or a TryWrite would wait.
 func (x *h1exchange) Park() bool {
-	if x.c.in.raw == nil {
+	if x.c.in.raw == nil || !x.answer.begun || x.body != nil && !x.body.ended() {
 		return false
 	}
-	x.req.Method, x.req.Target, x.req.Host, x.req.Header = "", "", "", nil
-	x.answer.head.Header = nil
+	x.begin, x.body, x.answer.head = nil, nil, nil
 	_ = x.SetWriteDeadline(time.Time{}) // or it would end a TryWrite that need not wait
 	return true
 }
