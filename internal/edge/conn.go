@@ -15,6 +15,7 @@ import (
 // that may be open.
 type Conn struct {
 	net.Conn
+	slots *slots // where it has a place; nil without
 
 	// idleSince, in nanoseconds since 1970, is 0 while a request is under way
 	// and negative once closeIdle has closed the connection.
@@ -73,9 +74,12 @@ func (c *Conn) closeIdle() bool {
 func (c *Conn) Close() error {
 	err := c.Conn.Close()
 	c.mu.Lock()
-	endings := c.endings
+	endings, first := c.endings, !c.closed
 	c.closed, c.endings = true, nil
 	c.mu.Unlock()
+	if first && c.slots != nil {
+		c.slots.leave(c)
+	}
 	for _, f := range endings {
 		f()
 	}

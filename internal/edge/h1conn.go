@@ -19,16 +19,15 @@ type h1conn struct {
 	in     intake
 	from   string // the peer, once somebody asked
 
-	left  atomic.Bool // the client has closed its side
-	now   atomic.Pointer[h1exchange]
-	watch uint64 // its key in the watcher, 0 without
-	ear   ear    // listens where nobody watches
-
-	begun  bool      // it is known to speak HTTP/1
+	now    atomic.Pointer[h1exchange]
+	watch  uint64    // its key in the watcher, 0 without
+	ear    *ear      // listens where nobody watches; nil while it is not open
 	headBy time.Time // when the head that is being read has to be whole; zero without
 
-	lies atomic.Bool // it is left to the watcher
-	bed  *time.Timer // when that has been long enough
+	left  atomic.Bool // the client has closed its side
+	lies  atomic.Bool // it is left to the watcher
+	begun bool        // it is known to speak HTTP/1
+	bed   *time.Timer // when it has lain long enough
 }
 
 // preface is how a client begins to speak HTTP/2 (RFC 9113 3.4).
@@ -239,7 +238,7 @@ func (c *h1conn) hangUp() {
 // listen makes sure that x hears of its client's end.
 func (c *h1conn) listen(x *h1exchange) {
 	if c.watch == 0 {
-		c.ear.open(c)
+		c.openEar()
 		return
 	}
 	if c.left.Load() {
@@ -247,25 +246,22 @@ func (c *h1conn) listen(x *h1exchange) {
 	}
 }
 
-// deafen ends what listen began.
-func (c *h1conn) deafen() { c.ear.close(c) }
-
 // ear is a goroutine that reads one byte ahead while an exchange runs, for
 // connections that nobody watches: its error is the client's end.
 type ear struct {
-	done chan struct{} // nil while it is not open
+	done chan struct{}
 	got  [1]byte
 	n    int
 }
 
-func (e *ear) open(c *h1conn) {
-	if e.done != nil || len(c.in.bytes()) > 0 {
+func (c *h1conn) openEar() {
+	if c.ear != nil || len(c.in.bytes()) > 0 {
 		return
 	}
-	done := make(chan struct{})
-	e.done = done
+	e := &ear{done: make(chan struct{})}
+	c.ear = e
 	go func() {
-		defer close(done)
+		defer close(e.done)
 		n, err := c.Conn.Conn.Read(e.got[:])
 		e.n = n
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -274,13 +270,15 @@ func (e *ear) open(c *h1conn) {
 	}()
 }
 
-func (e *ear) close(c *h1conn) {
-	if e.done == nil {
+// deafen ends what listen began.
+func (c *h1conn) deafen() {
+	e := c.ear
+	if e == nil {
 		return
 	}
+	c.ear = nil
 	_ = c.SetReadDeadline(past)
 	<-e.done
 	_ = c.SetReadDeadline(time.Time{})
 	c.in.put(e.got[:e.n])
-	e.done, e.n = nil, 0
 }

@@ -16,10 +16,6 @@ type intake struct {
 	lent *[intakeBuffer]byte // the pool's, below buf; nil when buf is our own
 	buf  []byte
 	r, w int
-
-	try func(fd uintptr) bool // tryRead, made once
-	n   int
-	err error
 }
 
 const (
@@ -33,7 +29,7 @@ var intakeBuffers = sync.Pool{New: func() any { return new([intakeBuffer]byte) }
 func (in *intake) init(c *Conn) {
 	in.conn = c
 	if raw, err := c.SyscallConn(); err == nil {
-		in.raw, in.try = raw, in.tryRead
+		in.raw = raw
 	}
 }
 
@@ -67,21 +63,45 @@ func (in *intake) fill() error {
 		in.rest()
 		return err
 	}
-	if err := in.raw.Read(in.try); err != nil {
+	f := fillings.Get().(*filling)
+	defer f.free()
+	f.in = in
+	err := in.raw.Read(f.try)
+	if err == nil {
+		err = f.err
+	}
+	if err != nil {
 		in.rest()
 		return err
 	}
-	if in.err != nil {
-		in.rest()
-		return in.err
-	}
-	in.w += in.n
+	in.w += f.n
 	return nil
+}
+
+// filling is one read from the socket, borrowed for as long as somebody waits
+// for it: a connection without a goroutine has none.
+type filling struct {
+	in  *intake
+	try func(fd uintptr) bool // tryRead, made once
+	n   int
+	err error
+}
+
+var fillings = sync.Pool{New: func() any {
+	f := &filling{}
+	f.try = f.tryRead
+	return f
+}}
+
+func (f *filling) free() {
+	f.in, f.n, f.err = nil, 0, nil
+	fillings.Put(f)
 }
 
 // tryRead reads what the socket has; it is false when that is nothing, and the
 // buffer goes back for as long as the wait takes.
-func (in *intake) tryRead(fd uintptr) bool {
+func (f *filling) tryRead(fd uintptr) bool {
+	in := f.in
 	in.room()
 	for {
 		n, err := syscall.Read(int(fd), in.buf[in.w:])
@@ -92,11 +112,11 @@ func (in *intake) tryRead(fd uintptr) bool {
 			in.rest()
 			return false
 		case err != nil:
-			in.n, in.err = 0, err
+			f.err = err
 		case n == 0:
-			in.n, in.err = 0, io.EOF
+			f.err = io.EOF
 		default:
-			in.n, in.err = n, nil
+			f.n = n
 		}
 		return true
 	}

@@ -29,15 +29,18 @@ func (s *slots) hold(c *Conn, done <-chan struct{}) {
 	if !s.take(done) {
 		return
 	}
+	c.slots = s
 	s.mu.Lock()
 	s.open[c] = struct{}{}
 	s.mu.Unlock()
-	c.atClose(func() {
-		s.mu.Lock()
-		delete(s.open, c)
-		s.mu.Unlock()
-		<-s.places
-	})
+}
+
+// leave gives the place of a connection back.
+func (s *slots) leave(c *Conn) {
+	s.mu.Lock()
+	delete(s.open, c)
+	s.mu.Unlock()
+	<-s.places
 }
 
 // take waits for a place; it is false when done closes first.
