@@ -17,6 +17,7 @@ type engine struct {
 	handler Handler
 	log     zerolog.Logger
 	http2   *http2Side
+	born    time.Time
 
 	closing atomic.Bool
 	running sync.WaitGroup // goroutines, but for those of connections
@@ -24,11 +25,12 @@ type engine struct {
 	mu    sync.Mutex
 	conns map[*h1conn]struct{}
 	watch *watcher      // of the connections; nil before the first and after the last
+	clock *time.Timer   // over those that lie; nil while none does
 	empty chan struct{} // closed when no connection is left after closing
 }
 
 func newEngine(h Handler, log zerolog.Logger, http2 *http2Side) *engine {
-	return &engine{handler: h, log: log, http2: http2, conns: map[*h1conn]struct{}{}, empty: make(chan struct{})}
+	return &engine{handler: h, log: log, http2: http2, born: time.Now(), conns: map[*h1conn]struct{}{}, empty: make(chan struct{})}
 }
 
 // Serve accepts until the listener ends, and returns its error.

@@ -24,10 +24,9 @@ type h1conn struct {
 	ear    *ear      // listens where nobody watches; nil while it is not open
 	headBy time.Time // when the head that is being read has to be whole; zero without
 
-	left  atomic.Bool // the client has closed its side
-	lies  atomic.Bool // it is left to the watcher
-	begun bool        // it is known to speak HTTP/1
-	bed   *time.Timer // when it has lain long enough
+	left  atomic.Bool  // the client has closed its side
+	begun bool         // it is known to speak HTTP/1
+	lies  atomic.Int64 // until when it is left to the watcher, in nanoseconds since the engine's birth; 0 while it is not
 }
 
 // preface is how a client begins to speak HTTP/2 (RFC 9113 3.4).
@@ -121,7 +120,7 @@ func (c *h1conn) await() (comes, later bool) {
 			return false, false
 		}
 	}
-	later, err := c.fillOrLieDown(patience, c.finish)
+	later, err := c.fillOrLieDown(patience)
 	return err == nil && !later && c.stir(), later
 }
 
@@ -157,7 +156,7 @@ func (c *h1conn) readHead() (x *h1exchange, later bool) {
 			if c.headBy.IsZero() {
 				c.headBy = time.Now().Add(headTimeout)
 			}
-			later, err := c.fillOrLieDown(time.Until(c.headBy), c.serve)
+			later, err := c.fillOrLieDown(time.Until(c.headBy))
 			switch {
 			case later:
 				return nil, true
