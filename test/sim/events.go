@@ -2,26 +2,34 @@ package sim
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 )
 
 // Events returns the server-sent events of a stream with that many deltas, in
 // order, each with its closing blank line.
-func Events(deltas int) []string {
-	events := make([]string, 0, deltas+6)
-	add := func(name, data string) {
-		events = append(events, "event: "+name+"\ndata: "+data+"\n\n")
+func Events(deltas int) []string { return slices.Collect(eachEvent(deltas)) }
+
+// eachEvent yields them as they are asked for: a long stream begins at once.
+func eachEvent(deltas int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		more := true
+		add := func(name, data string) {
+			more = more && yield("event: "+name+"\ndata: "+data+"\n\n")
+		}
+		add("message_start", `{"type":"message_start","message":{"id":"msg_sim","type":"message","role":"assistant","model":"claude-sim-1","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":1}}}`)
+		add("content_block_start", `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`)
+		add("ping", `{"type":"ping"}`)
+		for i := range deltas {
+			if add("content_block_delta", `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"`+word(i)+`"}}`); !more {
+				return
+			}
+		}
+		add("content_block_stop", `{"type":"content_block_stop","index":0}`)
+		add("message_delta", fmt.Sprintf(`{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":%d}}`, deltas))
+		add("message_stop", `{"type":"message_stop"}`)
 	}
-	add("message_start", `{"type":"message_start","message":{"id":"msg_sim","type":"message","role":"assistant","model":"claude-sim-1","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":1}}}`)
-	add("content_block_start", `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`)
-	add("ping", `{"type":"ping"}`)
-	for i := range deltas {
-		add("content_block_delta", `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"`+word(i)+`"}}`)
-	}
-	add("content_block_stop", `{"type":"content_block_stop","index":0}`)
-	add("message_delta", fmt.Sprintf(`{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":%d}}`, deltas))
-	add("message_stop", `{"type":"message_stop"}`)
-	return events
 }
 
 // ToolEvents is [Events] with a call of the tool Read in place of the text.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -184,11 +185,13 @@ func (x *exchange) stream() {
 	if x.rc.Flush() != nil {
 		return
 	}
-	events := Events(x.deltas())
+	events := eachEvent(x.deltas())
 	if x.plan.Tool {
-		events = ToolEvents(x.deltas())
+		events = slices.Values(ToolEvents(x.deltas()))
 	}
-	for i, event := range events {
+	i := -1
+	for event := range events {
+		i++
 		if x.plan.CRLF {
 			event = strings.ReplaceAll(event, "\n", "\r\n")
 		}
