@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -227,6 +228,44 @@ func TestFullDuplex(t *testing.T) {
 			t.Errorf("%q, %v", rest, err)
 		}
 	})
+}
+
+// Whose connection is cut because it did not take an interim answer has left: the
+// API must not go on for nobody.
+func TestAnInterimAnswerThatIsNotTaken(t *testing.T) {
+	said, why := make(chan error, 1), make(chan error, 1)
+	c := openDoor(t, New(handlerFunc(func(c Client) {
+		_ = c.SetWriteDeadline(past)
+		said <- c.Interim(103, nil)
+		select {
+		case <-c.Context().Done():
+		case <-time.After(patience):
+		}
+		why <- context.Cause(c.Context())
+	}), Options{})).dial()
+	c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if err := <-said; err != ErrStalled {
+		t.Errorf("the write says %v", err)
+	}
+	if cause := <-why; cause != ErrGone {
+		t.Errorf("the exchange ends because %v", cause)
+	}
+}
+
+// An upload goes on while its early answer waits for a client that sends all
+// before it reads anything.
+func TestAnUploadBesideAWriteThatWaits(t *testing.T) {
+	c := openDoor(t, New(handlerFunc(func(c Client) {
+		x := c.(*h1exchange)
+		x.writing.Lock() // as such a write does
+		body, err := io.ReadAll(c.Request().Body)
+		x.writing.Unlock()
+		say(c, fmt.Sprintf("%s %v", body, err))
+	}), Options{})).dial()
+	c.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+	if _, body, err := c.answer("POST"); err != nil || body != "{} <nil>" {
+		t.Errorf("%q, %v", body, err)
+	}
 }
 
 // Pages of our own know GET and HEAD, whose answer has the length of the other's

@@ -82,6 +82,34 @@ func TestWhatAConnectionCarries(t *testing.T) {
 	}
 }
 
+// An answer arrives whole before its connection closes, whatever its client has
+// sent behind the request (9112 9.6): a close over bytes that nobody has read
+// resets the connection.
+func TestTheLastAnswerArrivesWhole(t *testing.T) {
+	long := strings.Repeat("y", 1<<20)
+	for _, tc := range []struct{ name, sent string }{
+		{"9112 9.6 behind a close", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"},
+		{"9112 9.6 behind a close of ours", "GET /close HTTP/1.1\r\nHost: x\r\n\r\n"},
+		{"9112 9.6 to HTTP/1.0", "GET / HTTP/1.0\r\n\r\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			said := make(chan struct{})
+			c := openDoor(t, New(handlerFunc(func(c Client) {
+				defer close(said)
+				c.Respond(Head{Status: 200, ContentLength: -1, Close: c.Request().Target == "/close"})
+				_, _ = io.WriteString(c, long)
+				_ = c.Finish(nil)
+			}), Options{})).dial()
+			_ = c.SetReadBuffer(64 << 10)
+			c.send(tc.sent + strings.Repeat("z", 64<<10))
+			<-said
+			if _, text, err := c.answer("GET"); text != long || err != nil {
+				t.Errorf("%d bytes came, %v; want %d", len(text), err, len(long))
+			}
+		})
+	}
+}
+
 // Who waits for a permission gets it once, before its content is read, and only
 // then (9110 10.1.1); the final answer follows.
 func TestPermission(t *testing.T) {

@@ -50,11 +50,17 @@ func (c *h1conn) serve() {
 		if !comes {
 			break
 		}
-		if !c.begun && c.speaksHTTP2() {
-			c.engine.handOver(c)
-			return
+		if !c.begun {
+			does, later := c.speaksHTTP2()
+			if later {
+				return
+			}
+			if does {
+				c.engine.handOver(c)
+				return
+			}
+			c.begun = true
 		}
-		c.begun = true
 		x, later := c.readHead()
 		if later {
 			return
@@ -116,7 +122,8 @@ func (c *h1conn) await() (comes, later bool) {
 	patience := headTimeout
 	if c.begun {
 		patience = keepAlive
-		if c.engine.closing.Load() {
+		if c.engine.closing.Load() && !c.readable() {
+			c.linger() // its last answer may still be on its way
 			return false, false
 		}
 	}
@@ -129,17 +136,27 @@ func (c *h1conn) fillWithin(patience time.Duration) error {
 	return c.in.fill()
 }
 
-// speaksHTTP2 reads on for as long as what comes is the preface of HTTP/2.
-func (c *h1conn) speaksHTTP2() bool {
+// speaksHTTP2 reads on for as long as what comes is the preface of HTTP/2, or
+// later is woken to.
+func (c *h1conn) speaksHTTP2() (does, later bool) {
 	for {
 		b := c.in.bytes()
-		if len(b) >= len(preface) {
-			return bytes.HasPrefix(b, preface)
+		if len(b) >= len(preface) || !bytes.HasPrefix(preface, b) {
+			return bytes.HasPrefix(b, preface), false
 		}
-		if !bytes.HasPrefix(preface, b) || c.fillWithin(headTimeout) != nil {
-			return false
+		if later, err := c.moreOfHead(); later || err != nil {
+			return false, later
 		}
 	}
+}
+
+// moreOfHead waits for more of what a connection or a request begins with, which
+// has to be whole in time, or later is woken to go on with it.
+func (c *h1conn) moreOfHead() (later bool, err error) {
+	if c.headBy.IsZero() {
+		c.headBy = time.Now().Add(headTimeout)
+	}
+	return c.fillOrLieDown(time.Until(c.headBy))
 }
 
 var parsers = sync.Pool{New: func() any { return new(headParser) }}
@@ -153,10 +170,7 @@ func (c *h1conn) readHead() (x *h1exchange, later bool) {
 	for {
 		done, refused := p.parse(c.in.bytes())
 		if !done && refused == nil {
-			if c.headBy.IsZero() {
-				c.headBy = time.Now().Add(headTimeout)
-			}
-			later, err := c.fillOrLieDown(time.Until(c.headBy))
+			later, err := c.moreOfHead()
 			switch {
 			case later:
 				return nil, true
@@ -197,8 +211,8 @@ const (
 	lingerBytes = 64 << 20
 )
 
-// linger closes slowly (RFC 9112 9.6): a connection that is closed under an
-// upload is reset, and the answer may be lost with it.
+// linger closes slowly (RFC 9112 9.6): a connection that is closed under what its
+// client still sends is reset, and the answer may be lost with it.
 func (c *h1conn) linger() {
 	_ = c.CloseWrite()
 	_ = c.SetReadDeadline(time.Now().Add(lingerTime))

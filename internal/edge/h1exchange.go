@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"anthropic-oauth-proxy/internal/headers"
@@ -18,11 +19,11 @@ type h1exchange struct {
 	ctx   context.Context
 	leave context.CancelCauseFunc
 
+	invited atomic.Bool // the client was told to go on, or did not ask; set under writing
 	// writing is held by a write, and guards what is written.
 	writing sync.Mutex
 	proto   Protocol
 	refused bool // the request was
-	invited bool // the client was told to go on, or did not ask
 	answer  answer
 	unsent  []byte // what TryWrite could not send
 
@@ -45,7 +46,7 @@ type beginning struct {
 
 func (c *h1conn) newExchange(r Request) *h1exchange {
 	begin := &beginning{req: r}
-	x := &h1exchange{c: c, begin: begin, proto: r.Proto, refused: r.Refusal != nil, invited: true}
+	x := &h1exchange{c: c, begin: begin, proto: r.Proto, refused: r.Refusal != nil}
 	x.ctx, x.leave = context.WithCancelCause(c.context())
 	if r.ContentLength != 0 && r.Refusal == nil {
 		x.body = &begin.body
@@ -54,8 +55,8 @@ func (c *h1conn) newExchange(r Request) *h1exchange {
 			x.body.chunks = &chunked{in: &c.in, trailer: r.Trailer}
 		}
 		begin.req.Body = x.body
-		x.invited = !r.Header.Has("Expect")
 	}
+	x.invited.Store(x.body == nil || !r.Header.Has("Expect"))
 	return x
 }
 
@@ -67,14 +68,17 @@ func (x *h1exchange) HungUp() bool             { return context.Cause(x.ctx) == 
 const continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 
 // invite tells a client that waits for it to send its content (RFC 9110
-// 10.1.1). Behind the final head it is too late for that.
+// 10.1.1). Behind the final head it is too late for that. No other upload waits
+// here for a write to end: its client may read nothing before it has sent all.
 func (x *h1exchange) invite() error {
-	x.writing.Lock()
-	defer x.writing.Unlock()
-	if x.invited || x.answer.begun {
+	if x.invited.Load() {
 		return nil
 	}
-	x.invited = true
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if x.answer.begun || x.invited.Swap(true) {
+		return nil
+	}
 	return x.send([]byte(continueLine))
 }
 
@@ -88,7 +92,7 @@ func (x *h1exchange) Interim(status int, h headers.Fields) error {
 		return nil
 	}
 	if status == http.StatusContinue {
-		x.invited = true
+		x.invited.Store(true)
 	}
 	out := outputs.Get().(*output)
 	defer out.free()
@@ -98,6 +102,7 @@ func (x *h1exchange) Interim(status int, h headers.Fields) error {
 	err := x.send(out.b)
 	if err != nil {
 		x.Abort() // what came of it may be half a head
+		x.End(ErrGone)
 		return err
 	}
 	x.mu.Lock()
@@ -267,7 +272,7 @@ func (x *h1exchange) Abort() {
 
 // end follows the handler: the answer is whole, or the connection breaks. It
 // reports whether the connection may carry another exchange; if not, whether
-// the client's last bytes are to be waited for.
+// there is an answer that the client's last bytes must not cost it.
 func (x *h1exchange) end() (next, linger bool) {
 	x.mu.Lock()
 	finished := x.answer.finished && !x.aborted
@@ -288,5 +293,6 @@ func (x *h1exchange) end() (next, linger bool) {
 		unread = !x.body.ended()
 	}
 	x.c.deafen()
-	return finished && !unread && !x.answer.close, finished && unread
+	next = finished && !unread && !x.answer.close
+	return next, finished && !next
 }

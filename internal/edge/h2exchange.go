@@ -173,7 +173,9 @@ func (x *h2exchange) Finish(trailer headers.Fields) error {
 	return err
 }
 
-// guarded runs one write under the deadline, or under the given one.
+// guarded runs one write under the deadline, or under the given one. That a write
+// failed because of its deadline the server does not say, but ends the request's
+// context with it.
 func (x *h2exchange) guarded(deadline time.Time, write func() error) error {
 	x.mu.Lock()
 	if x.aborted {
@@ -197,7 +199,11 @@ func (x *h2exchange) guarded(deadline time.Time, write func() error) error {
 		_ = x.rc.SetWriteDeadline(time.Time{})
 	}
 	aborted := x.aborted
+	late := !x.deadline.IsZero() && !time.Now().Before(x.deadline)
 	x.mu.Unlock()
+	if err != nil && late {
+		return ErrStalled
+	}
 	return writeFailure(err, aborted, x.leave)
 }
 

@@ -248,6 +248,67 @@ func TestClosingTheDoor(t *testing.T) {
 	})
 }
 
+// A request that stands behind a running answer when the door closes is answered
+// too; the connection closes behind it (9112 9.6).
+func TestAQueuedRequestAtTheClosingDoor(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	d := openDoor(t, New(handlerFunc(func(c Client) {
+		if c.Request().Target == "/long" {
+			c.Respond(Head{Status: 200, ContentLength: -1})
+			_ = c.Flush()
+			close(begun)
+			<-finish
+			_ = c.Finish(nil)
+			return
+		}
+		say(c, "next")
+	}), Options{}))
+	c := d.dial()
+	c.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-begun
+	c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	d.server.CloseDoor()
+	close(finish)
+	if res, _, err := c.answer("GET"); err != nil || res.Close {
+		t.Errorf("the running one: %v, %v", res, err)
+	}
+	if res, body, err := c.answer("GET"); err != nil || body != "next" || !res.Close {
+		t.Errorf("the next one: %v %q, %v", res, body, err)
+	}
+	if rest, err := c.rest(); rest != "" || err != nil {
+		t.Errorf("then %q, %v", rest, err)
+	}
+}
+
+// Over HTTP/2, too, a write that its deadline ends is a client's that stopped
+// reading, not one's that left.
+func TestADeadlineOverHTTP2(t *testing.T) {
+	said := make(chan error, 1)
+	d := openDoor(t, New(handlerFunc(func(c Client) {
+		c.AtEnd(c.Abort) // as whoever relays an answer does
+		c.Respond(Head{Status: 200, ContentLength: -1})
+		_ = c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		for {
+			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+				said <- err
+				return
+			}
+		}
+	}), Options{}))
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: &p}
+	defer tr.CloseIdleConnections()
+	res, err := (&http.Client{Transport: tr}).Get("http://" + d.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := <-said; err != ErrStalled {
+		t.Errorf("the write says %v", err)
+	}
+}
+
 // A client that leaves in the middle of its upload over HTTP/2 has left: its
 // content is not called malformed.
 func TestAnUploadOverHTTP2ThatBreaksOff(t *testing.T) {

@@ -89,12 +89,13 @@ func TestIdleConnectionsHaveNoGoroutine(t *testing.T) {
 func TestWhoIsSlowHasNoGoroutine(t *testing.T) {
 	d, _ := idlers(t, 1, Options{})
 	silent, preface, half, late := d.dial(), d.dial(), d.dial(), d.dial()
+	preface.send(http2.ClientPreface[:1]) // or the beginning of POST
 	half.send(question[:9])
 	late.send(question[:20])
 	d.nobodyServes()
 	silent.send(question)
 	silent.here()
-	preface.send(http2.ClientPreface)
+	preface.send(http2.ClientPreface[1:])
 	f := http2.NewFramer(preface, preface.br)
 	_ = f.WriteSettings()
 	if frame, err := f.ReadFrame(); err != nil || frame.Header().Type != http2.FrameSettings {
