@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"anthropic-oauth-proxy/internal/edge"
@@ -45,6 +46,8 @@ type answer struct {
 	named   headers.Names // by the answer's Connection
 	// behind is content that was read, and waits to be taken by the client.
 	behind int64
+	// giving says that it is the client that is waited for.
+	giving atomic.Bool
 }
 
 // relay passes an answer on to its end. Whatever ends ctx first breaks the
@@ -53,7 +56,7 @@ type answer struct {
 // word. Clients ask again for a stream that broke.
 func (a *answer) relay(closing bool) *ending {
 	a.taps.answered(a.res.Status, a.res.Header)
-	a.dog.watch(a.idle, func() { a.fail(silent) })
+	a.dog.watch(a.idle, func() { a.fail(a.stands()) })
 	a.client.AtEnd(a.breakOff)
 	a.client.Respond(a.head(closing))
 	a.res.Header = nil // many streams wait for long: nothing of their heads does
@@ -80,6 +83,15 @@ func (a *answer) goOn() *ending {
 		return settle(a.ctx, because(fromWrite(err)))
 	}
 	return because(completed)
+}
+
+// stands says whose fault it is that the answer does not move: the write's own
+// clock runs out in the same moment.
+func (a *answer) stands() cause {
+	if a.giving.Load() {
+		return clientUnread
+	}
+	return silent
 }
 
 // breakOff follows what ends the exchange from outside.
@@ -118,7 +130,10 @@ type ready interface{ Ready() bool }
 func (a *answer) move() (end *ending, parked bool) {
 	a.writes.renew(time.Now())
 	if body, knows := a.res.Body.(ready); !knows || !body.Ready() || a.behind > 0 {
-		if err := a.client.Flush(); err != nil {
+		a.giving.Store(true)
+		err := a.client.Flush()
+		a.giving.Store(false)
+		if err != nil {
 			return because(fromWrite(err)), false
 		}
 		a.live.headOut()
@@ -222,7 +237,9 @@ func (a *answer) write(p []byte) error {
 	now := time.Now()
 	a.comes(p, now)
 	a.writes.renew(now)
+	a.giving.Store(true)
 	n, err := a.client.Write(p)
+	a.giving.Store(false)
 	a.live.headOut()
 	a.live.responseBytes.Add(int64(n))
 	a.dog.touch()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"anthropic-oauth-proxy/internal/edge"
@@ -229,6 +230,33 @@ func (r reluctant) Read(p []byte) (int, error) {
 	pauseBriefly()
 	return r.r.Read(p[:min(len(p), 16<<10)])
 }
+
+// An answer that stands still because its client does not take it is the
+// client's fault, also when the clock over the API's silence runs out first.
+func TestWhoseFaultItIsThatAnAnswerStands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &deaf{}
+		c.ctx, c.end = context.WithCancelCause(t.Context())
+		a := &answer{client: c, live: newLive("POST", "/", nil), taps: &taps{}, dog: newWatchdog(), idle: time.Minute, fail: c.End, ctx: c.ctx,
+			res: &asked{Response: &upstream.Response{Status: 200, ContentLength: -1}}, writes: writeClock{client: c, limit: time.Hour}}
+		if end := a.relay(false); end.cause != clientUnread {
+			t.Errorf("it ended by %v", end.cause)
+		}
+	})
+}
+
+// deaf is a client that takes nothing, until its exchange ends.
+type deaf struct {
+	edge.Client
+	ctx context.Context
+	end context.CancelCauseFunc
+}
+
+func (d *deaf) End(cause error)                  { d.end(cause) }
+func (d *deaf) AtEnd(func())                     {}
+func (d *deaf) Respond(edge.Head)                {}
+func (d *deaf) SetWriteDeadline(time.Time) error { return nil }
+func (d *deaf) Flush() error                     { <-d.ctx.Done(); return edge.ErrClosed }
 
 // A bug that the API's reader meets ends its exchange, and nothing else.
 func TestABugInNewsEndsItsExchange(t *testing.T) {
