@@ -153,3 +153,28 @@ func TestWhereNobodyWatches(t *testing.T) {
 		}
 	})
 }
+
+// An empty line behind a request's content begins no head (9112 2.2): the connection is as
+// idle as before, however long it stays so.
+func TestABlankLineBehindTheContent(t *testing.T) {
+	inMemory(t, func(c Client) {
+		_, _ = io.Copy(io.Discard, c.Request().Body)
+		say(c, "ok")
+	}, func(t *testing.T, dial func() net.Conn) {
+		const post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}\r\n"
+		c := dial()
+		br := bufio.NewReader(c)
+		for range 3 {
+			go func() { _, _ = io.WriteString(c, post) }()
+			res, err := http.ReadResponse(br, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || err != nil {
+				t.Errorf("status %d, %q, %v", res.StatusCode, body, err)
+			}
+			time.Sleep(2 * headTimeout)
+		}
+		_ = c.Close()
+	})
+}

@@ -26,6 +26,7 @@ type h1conn struct {
 
 	left  atomic.Bool  // the client has closed its side
 	begun bool         // it is known to speak HTTP/1
+	blank bool         // an empty line came behind the last exchange
 	lies  atomic.Int64 // until when it is left to the watcher, in nanoseconds since the engine's birth; 0 while it is not
 }
 
@@ -61,6 +62,9 @@ func (c *h1conn) serve() {
 			}
 			c.begun = true
 		}
+		if c.skipsBlank() {
+			continue
+		}
 		x, later := c.readHead()
 		if later {
 			return
@@ -68,6 +72,7 @@ func (c *h1conn) serve() {
 		if x == nil {
 			break
 		}
+		c.blank = false
 		c.now.Store(x)
 		if x.body == nil && !x.refused {
 			x.listen()
@@ -77,6 +82,18 @@ func (c *h1conn) serve() {
 		}
 	}
 	c.finish()
+}
+
+// skipsBlank takes the empty line that some clients send behind their content: it
+// begins no head, and the connection is idle as before (RFC 9112 2.2). One is
+// enough; more of them have to be followed by a head.
+func (c *h1conn) skipsBlank() bool {
+	if c.blank || string(c.in.bytes()) != "\r\n" {
+		return false
+	}
+	c.blank = true
+	c.in.take(len("\r\n"))
+	return true
 }
 
 // resume goes on with an exchange that was parked, and with the connection

@@ -116,7 +116,7 @@ func (s *h2Stream) headers(b *fieldBlock) error {
 		return s.end()
 	}
 	status, err := strconv.Atoi(b.status)
-	if err != nil || status < 100 || status > 999 || status == http.StatusSwitchingProtocols {
+	if err != nil || len(b.status) != 3 || status < 100 || status > 999 || status == http.StatusSwitchingProtocols {
 		s.conn.reset(s.id, http2.ErrCodeProtocol, &Error{Stage: Sent, Err: errBadHead})
 		return nil
 	}
@@ -136,16 +136,12 @@ func (s *h2Stream) headers(b *fieldBlock) error {
 const mostInterim = 16
 
 func (s *h2Stream) final(b *fieldBlock, status int) error {
-	res := &Response{Status: status, Header: b.take(), ContentLength: -1, Body: &h2Body{s: s}}
-	s.left = -1
-	if declared, lines := res.Header.Find("Content-Length"); lines == 1 {
-		n, err := strconv.ParseUint(declared, 10, 63)
-		if err != nil {
-			return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
-		}
-		res.ContentLength = int64(n)
-		s.left = int64(n)
+	res := &Response{Status: status, Header: b.take(), Body: &h2Body{s: s}}
+	var err error
+	if res.ContentLength, err = declared(res.Header); err != nil {
+		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
 	}
+	s.left = res.ContentLength
 	res.Trailer.Names = announced(res.Header)
 	res.Header = res.Header.Without("Trailer")
 	s.res = res
