@@ -132,7 +132,7 @@ func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 		return n, true, io.EOF
 	case s.err != nil:
 		return n, true, s.err
-	case s.news == nil:
+	case n == 0 && s.news == nil:
 		s.news = make(chan struct{}, 1)
 	}
 	return n, false, nil
