@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"anthropic-oauth-proxy/internal/testkit"
-
 	"golang.org/x/net/http2"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // halves are answers that break in the middle, by their framing. The API's end is

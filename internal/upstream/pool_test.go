@@ -20,9 +20,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"anthropic-oauth-proxy/internal/testkit"
-
 	"go.uber.org/goleak"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
