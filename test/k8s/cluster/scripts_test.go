@@ -233,7 +233,6 @@ func (d *deployment) verifyBrokenRollout(t *testing.T) {
 		t.Errorf("the image does not exist: verify exits %d:\n%s", code, said)
 	}
 	d.run("rollout", "undo", "statefulset/anthropic-oauth-proxy")
-	d.run("rollout", "status", "statefulset/anthropic-oauth-proxy", "--timeout=2m")
 	d.await(2*time.Minute, "the rollback is Ready", func() bool {
 		pod := d.pod()
 		// A pod on its way out may still call itself ready.
