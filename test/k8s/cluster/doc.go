@@ -7,7 +7,8 @@
 // that loads an image archive into its nodes, such as "kind load image-archive".
 // Without KUBECONFIG they start the one-node Kubernetes of the directory
 // K8S_LAB_DIR (by default ../shared/k8s-lab beside the project), which needs
-// root, and stop it afterwards. Where neither is to be had the tests fail and
+// root, and stop it afterwards; one that a killed run left is ended first, one
+// that somebody else uses is left alone. Where neither is to be had the tests fail and
 // say so.
 //
 // Beside the cluster the test process runs a coordination server, a relay, a

@@ -3,20 +3,23 @@
 package cluster
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"anthropic-oauth-proxy/test/harness"
+	"anthropic-oauth-proxy/test/k8s/lab"
 )
 
 // repository is the root of the project, seen from this package.
 const repository = "../../.."
-
-// labNetwork is the network namespace that the lab's cluster lives in.
-const labNetwork = "/run/netns/k8slab"
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -33,23 +36,19 @@ func run(m *testing.M) (int, error) {
 	if os.Getenv("CLUSTER_IMAGES") != "" { // the inner process, or images made by hand
 		return m.Run(), nil
 	}
-	lab := os.Getenv("K8S_LAB_DIR")
-	if lab == "" {
-		lab = repository + "/../shared/k8s-lab"
-	}
-	lab, err := filepath.Abs(lab)
+	l, err := lab.At(cmp.Or(os.Getenv("K8S_LAB_DIR"), repository+"/../shared/k8s-lab"))
 	if err != nil {
 		return 1, err
 	}
 	own := os.Getenv("KUBECONFIG") == ""
-	if _, err := os.Stat(lab + "/up.sh"); own && err != nil {
+	if _, err := os.Stat(l.Scripts + "/up.sh"); own && err != nil {
 		return 1, fmt.Errorf("KUBECONFIG is not set, and there is no lab to start: %w", err)
 	}
 	if !own && os.Getenv("LOAD_IMAGE") == "" {
 		return 1, fmt.Errorf("KUBECONFIG is set but LOAD_IMAGE is not: name the command that loads an image archive into the nodes")
 	}
 	if own {
-		if err := command(lab + "/build.sh"); err != nil {
+		if err := command(l.Scripts + "/build.sh"); err != nil {
 			return 1, fmt.Errorf("build lab: %w", err)
 		}
 	}
@@ -75,36 +74,27 @@ func run(m *testing.M) (int, error) {
 	if !own {
 		return m.Run(), nil
 	}
-	return runInLab(lab)
+	return runInLab(l)
 }
 
 // runInLab starts the lab, runs this very program again inside the lab's
-// network, and stops the lab.
-func runInLab(lab string) (int, error) {
+// network, and ends the lab, also when it is told to stop.
+func runInLab(l lab.Lab) (int, error) {
 	if os.Geteuid() != 0 {
-		return 1, fmt.Errorf("the lab %s needs root", lab)
+		return 1, fmt.Errorf("the lab %s needs root", l.Scripts)
 	}
-	if _, err := os.Stat(labNetwork); err == nil {
-		return 1, fmt.Errorf("a lab is up already: end it with %s/down.sh", lab)
-	}
-	defer command(lab + "/down.sh")
-	if err := command(lab + "/up.sh"); err != nil {
+	told, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	defer stop()
+	end, err := l.Start()
+	if err != nil {
 		return 1, fmt.Errorf("start lab: %w", err)
 	}
-	state := os.Getenv("K8S_LAB")
-	if state == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return 1, err
-		}
-		state = filepath.Join(cache, "k8s-lab")
-	}
-	os.Setenv("KUBECONFIG", filepath.Join(state, "node/admin.conf"))
-	os.Setenv("KUBECTL", filepath.Join(state, "bin/kubectl"))
-	os.Setenv("LOAD_IMAGE", lab+"/load-image.sh")
-	inner := exec.Command("nsenter", append([]string{"--net=" + labNetwork, os.Args[0]}, os.Args[1:]...)...)
+	os.Setenv("KUBECONFIG", filepath.Join(l.State, "node/admin.conf"))
+	os.Setenv("KUBECTL", filepath.Join(l.State, "bin/kubectl"))
+	os.Setenv("LOAD_IMAGE", l.Scripts+"/load-image.sh")
+	inner := exec.CommandContext(told, "nsenter", append([]string{"--net=" + l.Network, os.Args[0]}, os.Args[1:]...)...)
 	inner.Stdout, inner.Stderr = os.Stdout, os.Stderr
-	if err := inner.Run(); err != nil {
+	if err := errors.Join(inner.Run(), end()); err != nil {
 		return 1, fmt.Errorf("tests inside the lab: %w", err)
 	}
 	return 0, nil
