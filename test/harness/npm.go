@@ -25,19 +25,39 @@ func NodePackages(manifest string) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(cache, "anthropic-oauth-proxy-test", fmt.Sprintf("npm-%x", sha256.Sum256(lock))[:16])
-	if _, err := os.Stat(filepath.Join(dir, "installed")); err == nil {
+	installed := func() bool {
+		_, err := os.Stat(filepath.Join(dir, "installed"))
+		return err == nil
+	}
+	if installed() {
 		return dir, nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", err
 	}
-	if err := os.CopyFS(dir, os.DirFS(manifest)); err != nil && !os.IsExist(err) {
+	// Beside its place until it is whole: an install that is killed leaves
+	// nothing that the next one meets.
+	fresh, err := os.MkdirTemp(filepath.Dir(dir), "npm-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(fresh)
+	if err := os.CopyFS(fresh, os.DirFS(manifest)); err != nil {
 		return "", err
 	}
 	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = dir
+	cmd.Dir = fresh
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
-	return dir, os.WriteFile(filepath.Join(dir, "installed"), nil, 0o644)
+	if err := os.WriteFile(filepath.Join(fresh, "installed"), nil, 0o644); err != nil {
+		return "", err
+	}
+	if installed() { // by another process, meanwhile
+		return dir, nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	return dir, os.Rename(fresh, dir)
 }
