@@ -11,6 +11,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"anthropic-oauth-proxy/internal/roll"
 )
 
 // The reasons for which a request is not admitted.
@@ -37,7 +39,7 @@ type Gate struct {
 
 	mu      sync.Mutex
 	closed  bool
-	known   roll
+	known   roll.Roll[Ticket, *Ticket]
 	running int
 	lines   lines
 	idle    chan struct{}
@@ -66,7 +68,7 @@ type Ticket struct {
 	since time.Time
 	end   context.CancelCauseFunc
 	// guarded by the gate's mu
-	neighbours
+	roll.Place[Ticket]
 	runs, ended bool
 }
 
@@ -79,7 +81,7 @@ func (g *Gate) Arrive(end context.CancelCauseFunc) (*Ticket, error) {
 		return nil, ErrDraining
 	}
 	t := &Ticket{gate: g, since: time.Now(), end: end}
-	g.known.enter(t)
+	g.known.Enter(t)
 	return t, nil
 }
 
@@ -145,7 +147,7 @@ func (t *Ticket) Leave() {
 	g := t.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.known.strike(t)
+	g.known.Strike(t)
 	if t.runs {
 		t.runs = false
 		g.running--
@@ -160,7 +162,7 @@ func (t *Ticket) Leave() {
 // settle closes idle when the gate is closed and nobody is left. The caller
 // holds mu.
 func (g *Gate) settle() {
-	if !g.closed || g.known.length > 0 {
+	if !g.closed || g.known.Length() > 0 {
 		return
 	}
 	select {
@@ -196,8 +198,8 @@ func (g *Gate) Idle() <-chan struct{} { return g.idle }
 // that it has ended: one that was ended before does not count again.
 func (g *Gate) End(cause error) (ended int) {
 	g.mu.Lock()
-	tickets := make([]*Ticket, 0, g.known.length)
-	for t := g.known.first; t != nil; t = t.behind {
+	tickets := make([]*Ticket, 0, g.known.Length())
+	for t := range g.known.All() {
 		tickets = append(tickets, t)
 		if !t.ended {
 			t.ended = true
@@ -226,8 +228,8 @@ func (l Load) Left() int { return l.Active + l.Waiting + l.Arriving }
 func (g *Gate) Load() Load {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l := Load{Active: g.running, Waiting: g.lines.waiting, Arriving: g.known.length - g.running - g.lines.waiting}
-	if oldest := g.known.first; oldest != nil {
+	l := Load{Active: g.running, Waiting: g.lines.waiting, Arriving: g.known.Length() - g.running - g.lines.waiting}
+	if oldest := g.known.Oldest(); oldest != nil {
 		l.Oldest = time.Since(oldest.since)
 	}
 	return l

@@ -6,47 +6,34 @@ import (
 	"time"
 
 	"anthropic-oauth-proxy/internal/proxy"
+	"anthropic-oauth-proxy/internal/roll"
 )
 
 // streams is the table of the requests in flight, in the order in which they
 // came. Who adds or leaves waits for who reads no longer than it takes to copy
 // as many as are shown. The zero table is empty.
 type streams struct {
-	mu          sync.Mutex
-	first, last *flight
+	mu   sync.Mutex
+	here roll.Roll[flight, *flight]
 }
 
 // flight is a request's in the table.
 type flight struct {
 	live *proxy.Live
 	// guarded by the table's mu
-	before, behind *flight
+	roll.Place[flight]
 }
 
-func (s *streams) enter(p *flight) {
+func (s *streams) enter(f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.before = s.last; s.last != nil {
-		s.last.behind = p
-	} else {
-		s.first = p
-	}
-	s.last = p
+	s.here.Enter(f)
 }
 
-func (s *streams) leave(p *flight) {
+func (s *streams) leave(f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.before != nil {
-		p.before.behind = p.behind
-	} else {
-		s.first = p.behind
-	}
-	if p.behind != nil {
-		p.behind.before = p.before
-	} else {
-		s.last = p.before
-	}
+	s.here.Strike(f)
 }
 
 // read lists the oldest.
@@ -63,8 +50,11 @@ func (s *streams) oldest(most int) []*proxy.Live {
 	all := make([]*proxy.Live, 0, most)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := s.first; p != nil && len(all) < most; p = p.behind {
-		all = append(all, p.live)
+	for f := range s.here.All() {
+		if len(all) == most {
+			break
+		}
+		all = append(all, f.live)
 	}
 	return all
 }

@@ -11,7 +11,7 @@ import (
 // Whatever an install that was killed left, the next one is whole, and the one
 // after it has nothing to do.
 func TestAnInstallThatWasKilledIsMadeAnew(t *testing.T) {
-	cache, bin, manifest := t.TempDir(), t.TempDir(), t.TempDir()
+	bin, manifest := t.TempDir(), t.TempDir()
 	write := func(path, text string) {
 		t.Helper()
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -21,7 +21,12 @@ func TestAnInstallThatWasKilledIsMadeAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Setenv("XDG_CACHE_HOME", cache)
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("HOME", t.TempDir())
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	runs := filepath.Join(bin, "runs")
 	write(filepath.Join(bin, "npm"), "#!/bin/sh\ngrep -q '^a lock$' package-lock.json && grep -q '^a package$' package.json && echo . >> "+runs+"\n")
