@@ -7,6 +7,7 @@
 //	go run ./bench -logs      # the peers write access logs too
 //	go run ./bench -caddy     # builds Caddy first, if there is none
 //	go run ./bench -far       # an API that is 20 and 100 ms away, instead
+//	go run ./bench -memory    # the rows of memory alone
 //	go run ./bench -only ours,beside -beside /path/to/another/build
 //
 // It needs Linux, two cores and taskset. Every proxy runs pinned to core 0;
@@ -44,6 +45,7 @@ type options struct {
 	only      string
 	protocols string
 	far       bool
+	memory    bool
 	beside    string
 }
 
@@ -65,6 +67,7 @@ func run(args []string) error {
 	flags.StringVar(&o.only, "only", "", "comma-separated `names` of the proxies to measure")
 	flags.StringVar(&o.protocols, "upstreams", "plain,tls2", "comma-separated upstream `protocols`: plain, tls1 (HTTP/1.1), tls2 (HTTP/2)")
 	flags.BoolVar(&o.far, "far", false, "the rows of an API 20 and 100 ms away, and no others")
+	flags.BoolVar(&o.memory, "memory", false, "the rows of fresh processes, which are memory's, and no others")
 	flags.StringVar(&o.beside, "beside", "", "measure another build of ours too, the `binary` at this path")
 	if err := flags.Parse(args); err != nil {
 		return err

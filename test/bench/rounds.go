@@ -23,6 +23,9 @@ func (b *bench) measure(protocol sim.Protocol) error {
 		}
 		progress("%s: memory of %s done", up.protocol, p.name)
 	}
+	if b.memory {
+		return nil
+	}
 	var procs []*running
 	defer func() {
 		for _, r := range procs {
