@@ -30,7 +30,7 @@
 //	credential.go  the class of a credential
 //	hops.go        the recipients that a TRACE or OPTIONS may still have
 //	target.go      the request target
-//	watchdog.go    a clock over a phase
+//	watchdog.go    a clock over a phase, and the one timer behind all
 //	vocabulary.go  closed sets of words: outcomes, error types, parties, phases
 //
 // From the head of a request to the API and back, a small POST that all goes

@@ -75,7 +75,7 @@ func (h *Handler) newExchange(c edge.Client, target string) *exchange {
 	r := c.Request()
 	// Only of what is forwarded is told: an absolute target or a tunnel's may
 	// name a user and a password.
-	x := &exchange{h: h, client: c, target: target, live: newLive(r.Method, target, r.Header), dog: newWatchdog()}
+	x := &exchange{h: h, client: c, target: target, live: newLive(r.Method, target, r.Header), dog: newWatchdog(h.clock)}
 	x.ctx, x.fail = c.Context(), c.End
 	x.taps = follow(h.watchers, x.live, r.Header, x.tellBug)
 	return x

@@ -55,6 +55,7 @@ type Options struct {
 // Handler serves the proxy port. It is safe for concurrent use.
 type Handler struct {
 	Options
+	clock    *clock
 	replay   *budget
 	line     lineKeys
 	sinks    []Sink
@@ -66,7 +67,7 @@ const replayBudget = 32 << 20
 
 // New makes the handler.
 func New(o Options) *Handler {
-	h := &Handler{Options: o, replay: newBudget(replayBudget), line: newLineKeys()}
+	h := &Handler{Options: o, clock: newClock(), replay: newBudget(replayBudget), line: newLineKeys()}
 	h.sinks = append([]Sink{o.Metrics, accessLog{o.Log}}, o.Sinks...)
 	for _, f := range o.Followers {
 		h.watchers = append(h.watchers, watcher{f, f.Reads()})

@@ -237,7 +237,7 @@ func TestWhoseFaultItIsThatAnAnswerStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &deaf{}
 		c.ctx, c.end = context.WithCancelCause(t.Context())
-		a := &answer{client: c, live: newLive("POST", "/", nil), taps: &taps{}, dog: newWatchdog(), idle: time.Minute, fail: c.End, ctx: c.ctx,
+		a := &answer{client: c, live: newLive("POST", "/", nil), taps: &taps{}, dog: newWatchdog(newClock()), idle: time.Minute, fail: c.End, ctx: c.ctx,
 			res: &asked{Response: &upstream.Response{Status: 200, ContentLength: -1}}, writes: writeClock{client: c, limit: time.Hour}}
 		if end := a.relay(false); end.cause != clientUnread {
 			t.Errorf("it ended by %v", end.cause)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -10,7 +11,7 @@ import (
 func TestWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 10 * time.Second
-		d := newWatchdog()
+		d := newWatchdog(newClock())
 		var mu sync.Mutex
 		var barks []string
 		bark := func(name string) func() {
@@ -56,4 +57,66 @@ func TestWatchdog(t *testing.T) {
 		step("watched again, shorter", time.Second, 3)
 		d.stop()
 	})
+}
+
+// One timer serves many: each barks when its own limit is over, whatever others
+// do in the meantime.
+func TestManyWatchdogsHaveOneClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 200
+		rnd := rand.New(rand.NewPCG(1, 2))
+		c := newClock()
+		begin := time.Now()
+		var mu sync.Mutex
+		var pack [many]*watchdog
+		var due, barked [many]time.Duration // since begin; due is 0 when it must not bark
+		for i := range pack {
+			pack[i] = newWatchdog(c)
+		}
+		for range 20 * many {
+			time.Sleep(time.Duration(rnd.IntN(100)) * time.Millisecond)
+			synctest.Wait()
+			i, now := rnd.IntN(many), time.Since(begin)
+			over := due[i] != 0 && due[i] <= now
+			switch limit := time.Duration(1+rnd.IntN(30)) * time.Second; {
+			case rnd.IntN(4) == 0:
+				pack[i].stop()
+				if !over {
+					due[i] = 0
+				}
+			case due[i] != 0 && !over && rnd.IntN(2) == 0:
+				pack[i].touch()
+				due[i] = now + pack[i].limit
+			default:
+				due[i], barked[i] = now+limit, 0
+				pack[i].watch(limit, func() {
+					mu.Lock()
+					defer mu.Unlock()
+					barked[i] = time.Since(begin)
+				})
+			}
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if barked != due {
+			t.Errorf("they barked at %v, were due at %v", barked, due)
+		}
+		if left := len(c.dogs); left != 0 {
+			t.Errorf("%d are still looked at", left)
+		}
+	})
+}
+
+// What a phase costs while many others are watched.
+func BenchmarkWatchdog(b *testing.B) {
+	c := newClock()
+	for range 10000 {
+		newWatchdog(c).watch(time.Hour, func() {})
+	}
+	d, expire := newWatchdog(c), func() {}
+	b.ReportAllocs()
+	for b.Loop() {
+		d.watch(time.Minute, expire)
+		d.stop()
+	}
 }
