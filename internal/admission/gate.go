@@ -36,6 +36,7 @@ type Gate struct {
 	limit   int
 	queue   int
 	timeout time.Duration
+	born    time.Time
 
 	mu      sync.Mutex
 	closed  bool
@@ -57,30 +58,37 @@ const leastQueue = 1024
 func NewGate(limit int, timeout time.Duration) *Gate {
 	return &Gate{
 		limit: limit, queue: max(leastQueue, 4*limit), timeout: timeout,
-		lines: newLines(), idle: make(chan struct{}),
+		born: time.Now(), lines: newLines(), idle: make(chan struct{}),
 	}
 }
 
 // Ticket is a request that the gate knows: one that has arrived, waits or runs.
 // Its holder must call Leave once.
 type Ticket struct {
-	gate  *Gate
-	since time.Time
-	end   context.CancelCauseFunc
+	gate    *Gate
+	since   time.Duration // when it came, since the gate was made
+	request Request
 	// guarded by the gate's mu
 	roll.Place[Ticket]
 	runs, ended bool
 }
 
-// Arrive makes a request known: a drain waits for it, and end ends it at the
-// drain's deadline. The only error is ErrDraining.
-func (g *Gate) Arrive(end context.CancelCauseFunc) (*Ticket, error) {
+// Request is what the gate can do to a request.
+type Request interface {
+	// End ends it with a cause, unless it has ended already. Any goroutine may call
+	// it.
+	End(cause error)
+}
+
+// Arrive makes a request known: a drain waits for it, and ends it at its
+// deadline. The only error is ErrDraining.
+func (g *Gate) Arrive(r Request) (*Ticket, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		return nil, ErrDraining
 	}
-	t := &Ticket{gate: g, since: time.Now(), end: end}
+	t := &Ticket{gate: g, since: time.Since(g.born), request: r}
 	g.known.Enter(t)
 	return t, nil
 }
@@ -208,7 +216,7 @@ func (g *Gate) End(cause error) (ended int) {
 	}
 	g.mu.Unlock()
 	for _, t := range tickets {
-		t.end(cause)
+		t.request.End(cause)
 	}
 	return ended
 }
@@ -230,7 +238,7 @@ func (g *Gate) Load() Load {
 	defer g.mu.Unlock()
 	l := Load{Active: g.running, Waiting: g.lines.waiting, Arriving: g.known.Length() - g.running - g.lines.waiting}
 	if oldest := g.known.Oldest(); oldest != nil {
-		l.Oldest = time.Since(oldest.since)
+		l.Oldest = time.Since(g.born) - oldest.since
 	}
 	return l
 }

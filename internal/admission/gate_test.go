@@ -43,9 +43,14 @@ func comeAs(t *testing.T, g *Gate, caller Caller) *comer {
 	return c
 }
 
+// asked is a request that says how it ends.
+type asked func(cause error)
+
+func (a asked) End(cause error) { a(cause) }
+
 // enter arrives and enters; who is not admitted leaves.
 func enter(ctx context.Context, g *Gate, caller Caller) (*Ticket, error) {
-	ticket, err := g.Arrive(func(error) {})
+	ticket, err := g.Arrive(asked(func(error) {}))
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +221,7 @@ func TestEnd(t *testing.T) {
 		g := NewGate(1, time.Minute)
 		arrive := func() (*Ticket, context.Context) {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			ticket, err := g.Arrive(cancel)
+			ticket, err := g.Arrive(asked(cancel))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -260,11 +265,11 @@ func TestEnd(t *testing.T) {
 func TestWhoArrivedBeforeTheDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate(1, time.Minute)
-		first, err := g.Arrive(func(error) {})
+		first, err := g.Arrive(asked(func(error) {}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := g.Arrive(func(error) {})
+		second, err := g.Arrive(asked(func(error) {}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,24 +30,28 @@ var (
 // answer streams the API's answer to the client as it comes. While it waits for
 // more it is parked, where both sides can do without a goroutine.
 type answer struct {
-	client edge.Client
+	client edge.Client // its context is the exchange's, and so is that one's cause
 	live   *Live
-	taps   *taps
-	dog    *watchdog
+	taps   taps
+	dog    watchdog
 	idle   time.Duration
-	// fail ends the exchange: the answer stood still.
-	fail func(cause error)
-	// run goes on with the exchange, tellBug tells of a panic's value.
-	run     func(part func() *ending) (over bool)
-	tellBug func(any)
-	ctx     context.Context // of the exchange
-	res     *asked
-	writes  writeClock
-	named   headers.Names // by the answer's Connection
+	owner  owner
+	res    asked         // nothing before the API has answered
+	named  headers.Names // by the answer's Connection
+	// renewed is when the client's write deadline was, by the dog's clock; 0 while
+	// there is none.
+	renewed time.Duration
 	// behind is content that was read, and waits to be taken by the client.
 	behind int64
 	// giving says that it is the client that is waited for.
 	giving atomic.Bool
+}
+
+// owner is whose answer it is.
+type owner interface {
+	teller
+	// run goes on with the exchange.
+	run(part func() *ending) (over bool)
 }
 
 // relay passes an answer on to its end. Whatever ends ctx first breaks the
@@ -56,7 +60,7 @@ type answer struct {
 // word. Clients ask again for a stream that broke.
 func (a *answer) relay(closing bool) *ending {
 	a.taps.answered(a.res.Status, a.res.Header)
-	a.dog.watch(a.idle, func() { a.fail(a.stands()) })
+	a.dog.watch(a.idle, func() { a.client.End(a.stands()) })
 	a.client.AtEnd(a.breakOff)
 	a.client.Respond(a.head(closing))
 	a.res.Header = nil // many streams wait for long: nothing of their heads does
@@ -72,7 +76,7 @@ func (a *answer) goOn() *ending {
 	a.dog.stop()
 	a.client.AtEnd(nil)
 	if end != nil {
-		end = settle(a.ctx, end)
+		end = settle(a.client.Context(), end)
 		if end.cause == clientLeft && a.live.responseBytes.Load() == a.res.ContentLength {
 			return because(completed) // it has all that it was told to expect
 		}
@@ -80,7 +84,7 @@ func (a *answer) goOn() *ending {
 	}
 	a.live.headOut()
 	if err := a.client.Finish(headers.AnswerTrailer(a.res.Trailer, a.named).Fields); err != nil && a.res.ContentLength < 0 {
-		return settle(a.ctx, because(fromWrite(err)))
+		return settle(a.client.Context(), because(fromWrite(err)))
 	}
 	return because(completed)
 }
@@ -128,7 +132,7 @@ type ready interface{ Ready() bool }
 // content that came with it, and whatever was read is on its way before the
 // next read begins. It returns at the end of the answer, and where it is parked.
 func (a *answer) move() (end *ending, parked bool) {
-	a.writes.renew(time.Now())
+	a.renew(time.Now())
 	if body, knows := a.res.Body.(ready); !knows || !body.Ready() || a.behind > 0 {
 		a.giving.Store(true)
 		err := a.client.Flush()
@@ -195,7 +199,7 @@ func (a *answer) park() bool {
 	if !stands || !can || body.Ready() || !a.res.upload.complete() || !client.Park() {
 		return false
 	}
-	a.writes.set = time.Time{}
+	a.renewed = 0
 	return body.Wait(a)
 }
 
@@ -206,8 +210,8 @@ func (a *answer) News() {
 	client, body := a.client.(edge.Parkable), a.res.Body.(upstream.Standing)
 	defer func() {
 		if v := recover(); v != nil {
-			a.tellBug(v)
-			client.Resume(func() bool { return a.run(func() *ending { return because(bug) }) })
+			a.owner.tellBug(v)
+			client.Resume(func() bool { return a.owner.run(func() *ending { return because(bug) }) })
 		}
 	}()
 	buf := smallBuffers.Get().(*[]byte)
@@ -215,7 +219,7 @@ func (a *answer) News() {
 	for {
 		n := body.TryRead(*buf)
 		if n == 0 || !a.tryWrite(client, (*buf)[:n]) || n == smallBuffer {
-			client.Resume(func() bool { return a.run(a.goOn) })
+			client.Resume(func() bool { return a.owner.run(a.goOn) })
 			return
 		}
 		if body.Wait(a) {
@@ -236,7 +240,7 @@ func (a *answer) tryWrite(client edge.Parkable, p []byte) (all bool) {
 func (a *answer) write(p []byte) error {
 	now := time.Now()
 	a.comes(p, now)
-	a.writes.renew(now)
+	a.renew(now)
 	a.giving.Store(true)
 	n, err := a.client.Write(p)
 	a.giving.Store(false)
@@ -253,18 +257,13 @@ func (a *answer) comes(p []byte, now time.Time) {
 	a.taps.chunk(p)
 }
 
-// writeClock is the rolling write deadline: it cuts a client that stops
-// reading. It is renewed when an eighth of it has passed.
-type writeClock struct {
-	client edge.Client
-	limit  time.Duration
-	set    time.Time
-}
-
-func (c *writeClock) renew(now time.Time) {
-	if now.Sub(c.set) < c.limit/8 {
+// renew sets the rolling write deadline, which cuts a client that stops reading,
+// when an eighth of it has passed.
+func (a *answer) renew(now time.Time) {
+	at := a.dog.clock.at(now)
+	if a.renewed != 0 && at-a.renewed < a.idle/8 {
 		return
 	}
-	c.set = now
-	_ = c.client.SetWriteDeadline(now.Add(c.limit))
+	a.renewed = at
+	_ = a.client.SetWriteDeadline(now.Add(a.idle))
 }

@@ -36,24 +36,24 @@ type attempts struct {
 	repeated func(ending, repeat)
 }
 
-// asked is an answer's head with what stands behind it.
+// asked is an answer's head with what stands behind it; the zero asked is none.
 type asked struct {
 	*upstream.Response
 	upload *upload // may still go on; nil without content
 }
 
 // close ends what is left of it.
-func (a *asked) close() {
+func (a asked) close() {
 	_ = a.Body.Close()
 	_ = a.upload.Close()
 }
 
 // ask sends the request until it is answered or must not be sent again.
-func (a *attempts) ask(ctx context.Context, target string, r *edge.Request, in *intake) (*asked, *ending) {
+func (a *attempts) ask(ctx context.Context, target string, r *edge.Request, in *intake) (asked, *ending) {
 	begin, wait := time.Now(), retryPause
 	for n := 1; ; n++ {
 		a.live.attempts.Store(int32(n))
-		var res *asked
+		var res asked
 		var end *ending
 		a.live.elsewhere(func() { res, end = a.once(ctx, target, r, in) })
 		if end == nil {
@@ -62,15 +62,15 @@ func (a *attempts) ask(ctx context.Context, target string, r *edge.Request, in *
 		again := end.row().repeated
 		switch {
 		case !end.mayRepeat(r.Method), !in.repeatable():
-			return nil, end
+			return asked{}, end
 		case again.patient && time.Since(begin)+wait > insistence:
-			return nil, end
+			return asked{}, end
 		case !again.patient && n >= maxAttempts:
-			return nil, end
+			return asked{}, end
 		}
 		a.repeated(*end, again.reason)
 		if why, over := a.pause(ctx, wait); over {
-			return nil, because(why)
+			return asked{}, because(why)
 		}
 		if again.patient {
 			wait = min(2*wait, longestPause)
@@ -92,7 +92,7 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) (why cause, over 
 }
 
 // once sends the request once and waits for the head of the answer.
-func (a *attempts) once(whole context.Context, target string, r *edge.Request, in *intake) (*asked, *ending) {
+func (a *attempts) once(whole context.Context, target string, r *edge.Request, in *intake) (asked, *ending) {
 	ctx, giveUp := whole, a.fail
 	if because(headTimeout).mayRepeat(r.Method) { // only the attempt ends then
 		attempt, cancel := context.WithCancelCause(whole)
@@ -133,10 +133,10 @@ func (a *attempts) once(whole context.Context, target string, r *edge.Request, i
 		if !mayHaveReached(err) {
 			end = end.unsent()
 		}
-		return nil, end
+		return asked{}, end
 	}
 	up.answered()
-	return &asked{res, up}, nil
+	return asked{res, up}, nil
 }
 
 // headClock begins when the API has been given the whole request, which the

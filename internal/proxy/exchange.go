@@ -17,17 +17,9 @@ import (
 // need.
 type exchange struct {
 	h      *Handler
-	client edge.Client
-	target string // what goes upstream; empty when nothing can, and once it was answered
-	live   *Live
-	taps   *taps
-	dog    *watchdog
-	// ctx ends with the exchange; its cause is the exchange's.
-	ctx    context.Context
-	fail   func(cause error)
 	ticket *admission.Ticket // nil before the gate knows it
-	in     *intake           // nil before the gate let it in
-	res    *asked            // nil before the API has answered
+	in     *intake           // nil before the gate let it in, and once all of it was sent
+	answer                   // with the client, the books and the clock, which are for all parts
 }
 
 // ServeExchange serves one request.
@@ -39,7 +31,7 @@ func (h *Handler) ServeExchange(c edge.Client) (over bool) {
 		return true
 	}
 	x := h.newExchange(c, target)
-	return x.run(x.serve)
+	return x.run(func() *ending { return x.serve(target) })
 }
 
 // run goes a part of the way, and ends the exchange behind the last one: a panic
@@ -75,21 +67,25 @@ func (h *Handler) newExchange(c edge.Client, target string) *exchange {
 	r := c.Request()
 	// Only of what is forwarded is told: an absolute target or a tunnel's may
 	// name a user and a password.
-	x := &exchange{h: h, client: c, target: target, live: newLive(r.Method, target, r.Header), dog: newWatchdog(h.clock)}
-	x.ctx, x.fail = c.Context(), c.End
-	x.taps = follow(h.watchers, x.live, r.Header, x.tellBug)
+	x := &exchange{h: h, answer: answer{
+		client: c, live: newLive(r.Method, target, r.Header), dog: watchdog{clock: h.clock}, idle: h.Limits.IdleTimeout,
+	}}
+	x.owner = x
+	x.taps = follow(h.watchers, x.live, r.Header, x)
 	return x
 }
 
 // serve is the way of a request, from top to bottom, as far as it goes without
-// waiting for more of an answer.
-func (x *exchange) serve() *ending {
+// waiting for more of an answer. target is what goes upstream; empty when nothing
+// can.
+func (x *exchange) serve(target string) *ending {
 	r := x.client.Request()
-	if end := x.admit(r); end != nil {
+	if end := x.admit(r, target); end != nil {
 		return end
 	}
-	x.in = newIntake(x.h, r, x.live, x.dog)
-	if end := x.takeIn(x.in, r); end != nil {
+	x.in = newIntake(x.h, r, x.live, &x.dog)
+	fail := x.client.End
+	if end := x.takeIn(x.in, r, fail); end != nil {
 		return end.unsent()
 	}
 	r.Header = headers.Request(r.Header, x.h.Rules)
@@ -97,21 +93,18 @@ func (x *exchange) serve() *ending {
 		r.Header = r.Header.Without("Expect") // there is nothing left to ask for
 	}
 	countDown(r)
-	asking := attempts{api: x.h.Upstream, limits: x.h.Limits, live: x.live, dog: x.dog, fail: x.fail, interim: x.interim, repeated: x.repeated}
+	asking := attempts{api: x.h.Upstream, limits: x.h.Limits, live: x.live, dog: &x.dog, fail: fail, interim: x.interim, repeated: x.repeated}
 	var end *ending
-	if x.res, end = asking.ask(x.ctx, x.target, r, x.in); end != nil {
+	if x.res, end = asking.ask(x.client.Context(), target, r, x.in); end != nil {
 		return end
 	}
 	x.slim()
 	x.live.answers(x.res.Status, x.res.Header.Get("Request-Id"))
-	out := answer{client: x.client, live: x.live, taps: x.taps, dog: x.dog, idle: x.h.Limits.IdleTimeout, fail: x.fail, run: x.run, tellBug: x.tellBug,
-		ctx: x.ctx, res: x.res, writes: writeClock{client: x.client, limit: x.h.Limits.IdleTimeout}}
-	return out.relay(x.h.Gate.Closed())
+	return x.relay(x.h.Gate.Closed())
 }
 
 // slim lets go of the request, once it was answered: many streams wait for long.
 func (x *exchange) slim() {
-	x.target = ""
 	if x.res.upload.complete() {
 		x.in.close()
 		x.in, x.res.upload = nil, nil
@@ -120,7 +113,7 @@ func (x *exchange) slim() {
 
 // admit judges the head and makes the request known to the gate: a drain waits
 // for it from here on, also while its body is read.
-func (x *exchange) admit(r *edge.Request) *ending {
+func (x *exchange) admit(r *edge.Request, target string) *ending {
 	// Whatever becomes of it: that it came is evidence that peers reach us.
 	x.h.Metrics.lastRequest.SetToCurrentTime()
 	if r.Refusal != nil {
@@ -129,12 +122,12 @@ func (x *exchange) admit(r *edge.Request) *ending {
 	switch {
 	case r.Method == http.MethodConnect:
 		return because(noTunnel)
-	case x.target == "":
+	case target == "":
 		return because(unforwardable)
 	case r.ContentLength > x.h.Limits.MaxBodyBytes:
 		return because(tooLarge)
 	}
-	ticket, err := x.h.Gate.Arrive(x.fail)
+	ticket, err := x.h.Gate.Arrive(x.client)
 	if err != nil {
 		return because(fromGate(err))
 	}
@@ -144,8 +137,9 @@ func (x *exchange) admit(r *edge.Request) *ending {
 
 // takeIn reads a short body, waits for a place, and reads on for who had to wait
 // long. Who left in the meantime is forgotten, and nothing of it goes upstream.
-func (x *exchange) takeIn(in *intake, r *edge.Request) *ending {
-	if end := in.readShort(x.ctx, x.fail, r.Header.Has("Expect")); end != nil {
+func (x *exchange) takeIn(in *intake, r *edge.Request, fail func(cause error)) *ending {
+	ctx := x.client.Context()
+	if end := in.readShort(ctx, fail, r.Header.Has("Expect")); end != nil {
 		return end
 	}
 	x.live.enter(InAdmit)
@@ -154,14 +148,14 @@ func (x *exchange) takeIn(in *intake, r *edge.Request) *ending {
 	m.queued.Inc()
 	var waited bool
 	var err error
-	x.live.queued.Store(int64(x.live.elsewhere(func() { waited, err = x.ticket.Enter(x.ctx, caller) })))
+	x.live.queued.Store(int64(x.live.elsewhere(func() { waited, err = x.ticket.Enter(ctx, caller) })))
 	m.queued.Dec()
 	if err != nil {
 		return because(fromGate(err))
 	}
 	x.live.reach(atAdmitted)
 	if waited && r.Proto != edge.HTTP2 {
-		if end := in.catchUp(x.ctx, x.fail); end != nil {
+		if end := in.catchUp(ctx, fail); end != nil {
 			return end
 		}
 		if x.client.HungUp() {
@@ -197,7 +191,7 @@ func (x *exchange) repeated(failed ending, reason repeat) {
 
 // let lets go of what stands between the client and the API.
 func (x *exchange) let() {
-	if x.res != nil {
+	if x.res.Response != nil {
 		x.res.close()
 	}
 	if x.in != nil {
@@ -212,7 +206,7 @@ func (x *exchange) close(end *ending) {
 	x.dog.stop()
 	x.live.finish(end, x.blame(end.row().by))
 	x.part(end)
-	x.fail(context.Canceled)
+	x.client.End(context.Canceled)
 	if x.ticket != nil {
 		x.ticket.Leave()
 	}

@@ -237,8 +237,8 @@ func TestWhoseFaultItIsThatAnAnswerStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &deaf{}
 		c.ctx, c.end = context.WithCancelCause(t.Context())
-		a := &answer{client: c, live: newLive("POST", "/", nil), taps: &taps{}, dog: newWatchdog(newClock()), idle: time.Minute, fail: c.End, ctx: c.ctx,
-			res: &asked{Response: &upstream.Response{Status: 200, ContentLength: -1}}, writes: writeClock{client: c, limit: time.Hour}}
+		a := &answer{client: c, live: newLive("POST", "/", nil), dog: watchdog{clock: newClock()}, idle: time.Minute,
+			res: asked{Response: &upstream.Response{Status: 200, ContentLength: -1}}}
 		if end := a.relay(false); end.cause != clientUnread {
 			t.Errorf("it ended by %v", end.cause)
 		}
@@ -253,6 +253,7 @@ type deaf struct {
 }
 
 func (d *deaf) End(cause error)                  { d.end(cause) }
+func (d *deaf) Context() context.Context         { return d.ctx }
 func (d *deaf) AtEnd(func())                     {}
 func (d *deaf) Respond(edge.Head)                {}
 func (d *deaf) SetWriteDeadline(time.Time) error { return nil }
@@ -264,9 +265,8 @@ func TestABugInNewsEndsItsExchange(t *testing.T) {
 	c := &cracked{resumed: make(chan bool, 1)}
 	x := s.handler.newExchange(c, "/v1/messages")
 	x.live.enter(InStream)
-	a := &answer{client: c, live: x.live, taps: x.taps, dog: x.dog, run: x.run, tellBug: x.tellBug, ctx: x.ctx,
-		res: &asked{Response: &upstream.Response{Body: said{}}}}
-	a.News()
+	x.res = asked{Response: &upstream.Response{Body: said{}}}
+	x.News()
 	if over := <-c.resumed; !over || !c.aborted {
 		t.Errorf("over %v, aborted %v", over, c.aborted)
 	}
@@ -296,3 +296,4 @@ func (c *cracked) Resume(goOn func() bool) { c.resumed <- goOn() }
 type said struct{ upstream.Standing }
 
 func (said) TryRead(p []byte) int { return copy(p, "x") }
+func (said) Close() error         { return nil }

@@ -93,17 +93,20 @@ type watcher struct {
 
 // taps are what follows one exchange.
 type taps struct {
-	all    []tapped
-	failed func(any) // told of a panic's value
+	all  []tapped
+	bugs teller
 }
+
+// teller is told of a panic's value.
+type teller interface{ tellBug(v any) }
 
 type tapped struct {
 	Tap
 	names []string // of the answer's fields
 }
 
-func follow(watchers []watcher, live *Live, request headers.Fields, failed func(any)) *taps {
-	t := &taps{failed: failed}
+func follow(watchers []watcher, live *Live, request headers.Fields, bugs teller) taps {
+	t := taps{bugs: bugs}
 	for _, w := range watchers {
 		t.guard(func() {
 			if tap := w.Follow(live, Show(request, w.reads.Request)); tap != nil {
@@ -140,7 +143,7 @@ func (t *taps) each(tell func(tapped)) {
 func (t *taps) guard(do func()) (ok bool) {
 	defer func() {
 		if v := recover(); v != nil {
-			t.failed(v)
+			t.bugs.tellBug(v)
 		}
 	}()
 	do()

@@ -12,7 +12,7 @@ import (
 // cheap: the time of the last touch is looked at only when the limit may be over.
 type watchdog struct {
 	clock *clock
-	last  atomic.Int64 // of the touches, by the clock
+	last  atomic.Int64 // when something moved last, by the clock
 
 	// guarded by the clock's mu
 	limit  time.Duration
@@ -20,8 +20,6 @@ type watchdog struct {
 	due    time.Duration // when the clock looks at it next
 	place  int           // among those that it looks at
 }
-
-func newWatchdog(c *clock) *watchdog { return &watchdog{clock: c} }
 
 // watch begins a phase: expire is called once, on a goroutine of its own, when
 // limit passes without a touch. It replaces the phase before.
@@ -45,7 +43,7 @@ func (d *watchdog) watch(limit time.Duration, expire func()) {
 func (d *watchdog) touch() { d.touchAt(time.Now()) }
 
 // touchAt is touch for who knows the time.
-func (d *watchdog) touchAt(now time.Time) { d.last.Store(int64(now.Sub(d.clock.born))) }
+func (d *watchdog) touchAt(now time.Time) { d.last.Store(int64(d.clock.at(now))) }
 
 // end is when the phase is over, unless there is another touch.
 func (d *watchdog) end() time.Duration { return time.Duration(d.last.Load()) + d.limit }
@@ -73,6 +71,9 @@ type clock struct {
 
 func newClock() *clock { return &clock{born: time.Now()} }
 
+// at is a time by the clock.
+func (c *clock) at(t time.Time) time.Duration { return t.Sub(c.born) }
+
 // wind has the timer ring when the first watchdog is due. It is not set back for
 // one that has stopped: it rings for nothing then. The caller holds mu.
 func (c *clock) wind() {
@@ -80,7 +81,7 @@ func (c *clock) wind() {
 		return
 	}
 	c.rings = c.dogs[0].due
-	left := c.rings - time.Since(c.born)
+	left := c.rings - c.at(time.Now())
 	if c.timer == nil {
 		c.timer = time.AfterFunc(left, c.ring)
 		return
@@ -92,7 +93,7 @@ func (c *clock) wind() {
 func (c *clock) ring() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Since(c.born)
+	now := c.at(time.Now())
 	for len(c.dogs) > 0 && c.dogs[0].due <= now {
 		d := c.dogs[0]
 		if d.due = d.end(); d.due > now {

@@ -11,7 +11,7 @@ import (
 func TestWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 10 * time.Second
-		d := newWatchdog(newClock())
+		d := &watchdog{clock: newClock()}
 		var mu sync.Mutex
 		var barks []string
 		bark := func(name string) func() {
@@ -71,7 +71,7 @@ func TestManyWatchdogsHaveOneClock(t *testing.T) {
 		var pack [many]*watchdog
 		var due, barked [many]time.Duration // since begin; due is 0 when it must not bark
 		for i := range pack {
-			pack[i] = newWatchdog(c)
+			pack[i] = &watchdog{clock: c}
 		}
 		for range 20 * many {
 			time.Sleep(time.Duration(rnd.IntN(100)) * time.Millisecond)
@@ -111,9 +111,9 @@ func TestManyWatchdogsHaveOneClock(t *testing.T) {
 func BenchmarkWatchdog(b *testing.B) {
 	c := newClock()
 	for range 10000 {
-		newWatchdog(c).watch(time.Hour, func() {})
+		(&watchdog{clock: c}).watch(time.Hour, func() {})
 	}
-	d, expire := newWatchdog(c), func() {}
+	d, expire := &watchdog{clock: c}, func() {}
 	b.ReportAllocs()
 	for b.Loop() {
 		d.watch(time.Minute, expire)
