@@ -25,6 +25,7 @@ type h1conn struct {
 	headBy time.Time // when the head that is being read has to be whole; zero without
 
 	left  atomic.Bool  // the client has closed its side
+	broke atomic.Bool  // the connection is reset: nothing reaches the client
 	begun bool         // it is known to speak HTTP/1
 	blank bool         // an empty line came behind the last exchange
 	lies  atomic.Int64 // until when it is left to the watcher, in nanoseconds since the engine's birth; 0 while it is not
@@ -74,6 +75,9 @@ func (c *h1conn) serve() {
 		}
 		c.blank = false
 		c.now.Store(x)
+		if c.broke.Load() {
+			x.End(ErrGone)
+		}
 		if x.body == nil && !x.refused {
 			x.listen()
 		}
@@ -262,5 +266,15 @@ func (c *h1conn) hangUp() {
 	c.stirs()
 	if x := c.now.Load(); x != nil {
 		x.leftNow()
+	}
+}
+
+// breaks is told by the watcher that the connection is reset. An upload that
+// stands still would not find out.
+func (c *h1conn) breaks() {
+	c.broke.Store(true)
+	c.hangUp()
+	if x := c.now.Load(); x != nil {
+		x.End(ErrGone)
 	}
 }

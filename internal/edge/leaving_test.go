@@ -66,6 +66,29 @@ func TestAClientThatLeaves(t *testing.T) {
 	})
 }
 
+// A reset reaches an exchange whose content nobody reads: its upload may stand
+// still because the API does.
+func TestAResetUnderAnUploadThatStands(t *testing.T) {
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	d := openDoor(t, New(handlerFunc(func(c Client) {
+		close(begun)
+		select {
+		case <-c.Context().Done():
+			ended <- context.Cause(c.Context())
+		case <-time.After(patience):
+			ended <- errors.New("nobody said")
+		}
+	}), Options{}))
+	c := d.dial()
+	c.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("b", 50000))
+	<-begun
+	_ = c.SetLinger(0)
+	_ = c.Close()
+	if err := <-ended; err != ErrGone {
+		t.Errorf("the cause is %v, want ErrGone", err)
+	}
+}
+
 // HungUp sees the end behind a body that nobody reads.
 func TestHungUpBehindABody(t *testing.T) {
 	onEach(t, func(t *testing.T, open func(handlerFunc) *doorway) {

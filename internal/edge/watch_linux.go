@@ -107,6 +107,8 @@ func (w *watcher) run() {
 			w.mu.Unlock()
 			switch {
 			case c == nil:
+			case ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
+				c.breaks()
 			case ev.Events&^unix.EPOLLIN != 0:
 				c.hangUp()
 			default:
