@@ -17,7 +17,7 @@ var plan = map[string][]string{
 	"callers":            {"edge"},
 	"config":             {"headers"},
 	"doctor":             {"admission", "config", "status", "upstream"},
-	"edge":               {"headers", "telemetry"},
+	"edge":               {"headers", "roll", "telemetry"},
 	"headers":            {},
 	"lifecycle":          {},
 	"proxy":              {"admission", "edge", "headers", "proxy/apierror", "upstream"},

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"anthropic-oauth-proxy/internal/roll"
 )
 
 // Conn is a client's connection, the same from Accept to its end. Whoever
@@ -15,7 +17,8 @@ import (
 // that may be open.
 type Conn struct {
 	net.Conn
-	slots *slots // where it has a place; nil without
+	roll.Place[Conn]        // among those of its slots; guarded by their mu
+	slots            *slots // where it has a place; nil without
 
 	// idleSince, in nanoseconds since 1970, is 0 while a request is under way
 	// and negative once closeIdle has closed the connection.
@@ -24,7 +27,7 @@ type Conn struct {
 	mu       sync.Mutex
 	memories []any
 	closed   bool
-	endings  []func() // run by the first Close
+	ending   func() // run by the first Close; may be nil
 }
 
 func newConn(c net.Conn) *Conn { return &Conn{Conn: c} }
@@ -32,9 +35,13 @@ func newConn(c net.Conn) *Conn { return &Conn{Conn: c} }
 // atClose has f run behind the first Close, or now when that was.
 func (c *Conn) atClose(f func()) {
 	c.mu.Lock()
-	closed := c.closed
-	if !closed {
-		c.endings = append(c.endings, f)
+	before, closed := c.ending, c.closed
+	switch {
+	case closed:
+	case before == nil:
+		c.ending = f
+	default:
+		c.ending = func() { before(); f() }
 	}
 	c.mu.Unlock()
 	if closed {
@@ -74,14 +81,14 @@ func (c *Conn) closeIdle() bool {
 func (c *Conn) Close() error {
 	err := c.Conn.Close()
 	c.mu.Lock()
-	endings, first := c.endings, !c.closed
-	c.closed, c.endings = true, nil
+	ending, first := c.ending, !c.closed
+	c.closed, c.ending = true, nil
 	c.mu.Unlock()
 	if first && c.slots != nil {
 		c.slots.leave(c)
 	}
-	for _, f := range endings {
-		f()
+	if ending != nil {
+		ending()
 	}
 	return err
 }

@@ -23,14 +23,15 @@ type engine struct {
 	running sync.WaitGroup // goroutines, but for those of connections
 
 	mu    sync.Mutex
-	conns map[*h1conn]struct{}
-	watch *watcher      // of the connections; nil before the first and after the last
-	clock *time.Timer   // over those that lie; nil while none does
-	empty chan struct{} // closed when no connection is left after closing
+	conns map[uint64]*h1conn // by their keys
+	last  uint64             // of the keys
+	watch *watcher           // of the connections; nil before the first and after the last
+	clock *time.Timer        // over those that lie; nil while none does
+	empty chan struct{}      // closed when no connection is left after closing
 }
 
 func newEngine(h Handler, log zerolog.Logger, http2 *http2Side) *engine {
-	return &engine{handler: h, log: log, http2: http2, born: time.Now(), conns: map[*h1conn]struct{}{}, empty: make(chan struct{})}
+	return &engine{handler: h, log: log, http2: http2, born: time.Now(), conns: map[uint64]*h1conn{}, empty: make(chan struct{})}
 }
 
 // Serve accepts until the listener ends, and returns its error.
@@ -56,24 +57,30 @@ func (e *engine) remember(c *h1conn) bool {
 	if e.closing.Load() {
 		return false
 	}
-	e.conns[c] = struct{}{}
+	e.last++
+	c.key = e.last
+	e.conns[c.key] = c
 	if c.in.raw == nil {
 		return true // no socket, nothing to watch
 	}
 	if e.watch == nil {
-		e.watch = newWatcher(&e.running)
+		e.watch = newWatcher(e.find, &e.running)
 	}
-	e.watch.add(c)
+	c.watched = e.watch.add(c)
 	return true
+}
+
+// find is the connection of a key; nil when it is forgotten.
+func (e *engine) find(key uint64) *h1conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.conns[key]
 }
 
 func (e *engine) forget(c *h1conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c.watch != 0 {
-		e.watch.remove(c.watch)
-	}
-	delete(e.conns, c)
+	delete(e.conns, c.key)
 	e.checkEmpty()
 }
 
@@ -109,7 +116,7 @@ func (e *engine) closeDoor() {
 	e.mu.Lock()
 	already := e.closing.Swap(true)
 	all := make([]*h1conn, 0, len(e.conns))
-	for c := range e.conns {
+	for _, c := range e.conns {
 		all = append(all, c)
 	}
 	e.checkEmpty()
@@ -143,7 +150,7 @@ func (e *engine) Shutdown(ctx context.Context) error {
 func (e *engine) Close() error {
 	e.closeDoor()
 	e.mu.Lock()
-	for c := range e.conns {
+	for _, c := range e.conns {
 		_ = c.Close()
 		c.hangUp()
 	}

@@ -20,15 +20,16 @@ type h1conn struct {
 	from   string // the peer, once somebody asked
 
 	now    atomic.Pointer[h1exchange]
-	watch  uint64    // its key in the watcher, 0 without
+	key    uint64    // names it to the engine, and to the kernel
 	ear    *ear      // listens where nobody watches; nil while it is not open
 	headBy time.Time // when the head that is being read has to be whole; zero without
 
-	left  atomic.Bool  // the client has closed its side
-	broke atomic.Bool  // the connection is reset: nothing reaches the client
-	begun bool         // it is known to speak HTTP/1
-	blank bool         // an empty line came behind the last exchange
-	lies  atomic.Int64 // until when it is left to the watcher, in nanoseconds since the engine's birth; 0 while it is not
+	left    atomic.Bool  // the client has closed its side
+	broke   atomic.Bool  // the connection is reset: nothing reaches the client
+	watched bool         // by the watcher
+	begun   bool         // it is known to speak HTTP/1
+	blank   bool         // an empty line came behind the last exchange
+	lies    atomic.Int64 // until when it is left to the watcher, in nanoseconds since the engine's birth; 0 while it is not
 }
 
 // preface is how a client begins to speak HTTP/2 (RFC 9113 3.4).

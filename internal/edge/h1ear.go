@@ -8,7 +8,7 @@ import (
 
 // listen makes sure that x hears of its client's end.
 func (c *h1conn) listen(x *h1exchange) {
-	if c.watch == 0 {
+	if !c.watched {
 		c.openEar()
 		return
 	}

@@ -30,7 +30,7 @@ func (c *h1conn) fillOrLieDown(patience time.Duration) (later bool, err error) {
 // or leaves, or until its time is over. It is false when somebody must wait after
 // all.
 func (c *h1conn) lieDown(until time.Time) bool {
-	if c.watch == 0 || !c.engine.watch.arm(c, true) {
+	if !c.watched || !c.engine.watch.arm(c, true) {
 		return false
 	}
 	_ = c.SetReadDeadline(time.Time{})
@@ -87,7 +87,7 @@ func (e *engine) tick() {
 	now, more := int64(time.Since(e.born)), false
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for c := range e.conns {
+	for _, c := range e.conns {
 		switch until := c.lies.Load(); {
 		case until == 0:
 		case until > now:

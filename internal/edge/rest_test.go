@@ -108,7 +108,7 @@ func TestWhoIsSlowHasNoGoroutine(t *testing.T) {
 	half.here()
 	e := d.server.engine.(*engine)
 	e.mu.Lock()
-	for c := range e.conns {
+	for _, c := range e.conns {
 		if c.RemoteAddr().String() == late.LocalAddr().String() && c.lies.Load() != 0 {
 			c.headBy = past
 			c.lies.Store(1) // so that who takes it over sees that
@@ -135,7 +135,7 @@ func TestIdleConnectionsEnd(t *testing.T) {
 		d, all := idlers(t, 10, Options{})
 		e := d.server.engine.(*engine)
 		e.mu.Lock()
-		for c := range e.conns {
+		for _, c := range e.conns {
 			if c.lies.Load() != 0 {
 				c.lies.Store(1)
 			}
@@ -187,7 +187,7 @@ func TestRequestsCrossTheRest(t *testing.T) {
 		testkit.Eventually(t, "the connection is idle", func() bool {
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			for h := range e.conns {
+			for _, h := range e.conns {
 				if h.RemoteAddr().String() == c.LocalAddr().String() && h.idleSince.Load() > 0 {
 					conn = h
 				}

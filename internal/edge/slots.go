@@ -3,6 +3,8 @@ package edge
 import (
 	"sync"
 	"time"
+
+	"anthropic-oauth-proxy/internal/roll"
 )
 
 // slots bound the connections that are open at once, so that clients which
@@ -13,11 +15,11 @@ type slots struct {
 	places chan struct{}
 
 	mu   sync.Mutex
-	open map[*Conn]struct{}
+	open roll.Roll[Conn, *Conn]
 }
 
 func newSlots(n int) *slots {
-	return &slots{places: make(chan struct{}, n), open: map[*Conn]struct{}{}}
+	return &slots{places: make(chan struct{}, n)}
 }
 
 // lookAgain is how often a dial that waits looks for somebody idle.
@@ -31,14 +33,14 @@ func (s *slots) hold(c *Conn, done <-chan struct{}) {
 	}
 	c.slots = s
 	s.mu.Lock()
-	s.open[c] = struct{}{}
+	s.open.Enter(c)
 	s.mu.Unlock()
 }
 
 // leave gives the place of a connection back.
 func (s *slots) leave(c *Conn) {
 	s.mu.Lock()
-	delete(s.open, c)
+	s.open.Strike(c)
 	s.mu.Unlock()
 	<-s.places
 }
@@ -68,7 +70,7 @@ func (s *slots) evict() bool {
 	s.mu.Lock()
 	var oldest *Conn
 	var since int64
-	for c := range s.open {
+	for c := range s.open.All() {
 		if at := c.idleSince.Load(); at > 0 && (oldest == nil || at < since) {
 			oldest, since = c, at
 		}

@@ -14,15 +14,12 @@ import (
 type watcher struct {
 	file *os.File
 	raw  syscall.RawConn
-
-	mu    sync.Mutex
-	conns map[uint64]*h1conn
-	last  uint64
+	find func(key uint64) *h1conn // nil for one that is forgotten
 }
 
 // newWatcher begins to watch; its goroutine is in running until close. It is
 // nil when the system has no room for it: then nobody watches.
-func newWatcher(running *sync.WaitGroup) *watcher {
+func newWatcher(find func(key uint64) *h1conn, running *sync.WaitGroup) *watcher {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil
@@ -31,7 +28,7 @@ func newWatcher(running *sync.WaitGroup) *watcher {
 		_ = unix.Close(fd)
 		return nil
 	}
-	w := &watcher{file: os.NewFile(uintptr(fd), "epoll"), conns: map[uint64]*h1conn{}}
+	w := &watcher{file: os.NewFile(uintptr(fd), "epoll"), find: find}
 	if w.raw, err = w.file.SyscallConn(); err != nil {
 		_ = w.file.Close()
 		return nil
@@ -40,20 +37,10 @@ func newWatcher(running *sync.WaitGroup) *watcher {
 	return w
 }
 
-// add watches a connection until remove. Its key is 0 when it cannot be watched.
-func (w *watcher) add(c *h1conn) {
-	if w == nil {
-		return
-	}
-	w.mu.Lock()
-	w.last++
-	c.watch = w.last
-	w.conns[c.watch] = c
-	w.mu.Unlock()
-	if w.control(unix.EPOLL_CTL_ADD, c, unix.EPOLLRDHUP|unix.EPOLLET) != nil {
-		w.remove(c.watch)
-		c.watch = 0
-	}
+// add watches a connection for as long as find knows it. It is false when it
+// cannot be watched.
+func (w *watcher) add(c *h1conn) bool {
+	return w != nil && w.control(unix.EPOLL_CTL_ADD, c, unix.EPOLLRDHUP|unix.EPOLLET) == nil
 }
 
 // arm asks for what an idle connection receives as well, or no more.
@@ -71,18 +58,11 @@ func (w *watcher) control(op int, c *h1conn, events uint32) error {
 	_ = c.in.raw.Control(func(fd uintptr) {
 		_ = w.raw.Control(func(epoll uintptr) {
 			err = unix.EpollCtl(int(epoll), op, int(fd), &unix.EpollEvent{
-				Events: events, Fd: int32(uint32(c.watch)), Pad: int32(uint32(c.watch >> 32)),
+				Events: events, Fd: int32(uint32(c.key)), Pad: int32(uint32(c.key >> 32)),
 			})
 		})
 	})
 	return err
-}
-
-// remove forgets a connection; the kernel does when it is closed.
-func (w *watcher) remove(key uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.conns, key)
 }
 
 func (w *watcher) close() {
@@ -102,9 +82,7 @@ func (w *watcher) run() {
 			return
 		}
 		for _, ev := range events[:n] {
-			w.mu.Lock()
-			c := w.conns[uint64(uint32(ev.Fd))|uint64(uint32(ev.Pad))<<32]
-			w.mu.Unlock()
+			c := w.find(uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32)
 			switch {
 			case c == nil:
 			case ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
