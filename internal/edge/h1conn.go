@@ -20,9 +20,9 @@ type h1conn struct {
 	from   string // the peer, once somebody asked
 
 	now    atomic.Pointer[h1exchange]
-	key    uint64    // names it to the engine, and to the kernel
-	ear    *ear      // listens where nobody watches; nil while it is not open
-	headBy time.Time // when the head that is being read has to be whole; zero without
+	key    uint64        // names it to the engine, and to the kernel
+	ear    *ear          // listens where nobody watches; nil while it is not open
+	headBy time.Duration // when the head that is being read has to be whole, since the engine's birth; 0 without
 
 	left    atomic.Bool  // the client has closed its side
 	broke   atomic.Bool  // the connection is reset: nothing reaches the client
@@ -175,10 +175,11 @@ func (c *h1conn) speaksHTTP2() (does, later bool) {
 // moreOfHead waits for more of what a connection or a request begins with, which
 // has to be whole in time, or later is woken to go on with it.
 func (c *h1conn) moreOfHead() (later bool, err error) {
-	if c.headBy.IsZero() {
-		c.headBy = time.Now().Add(headTimeout)
+	age := time.Since(c.engine.born)
+	if c.headBy == 0 {
+		c.headBy = age + headTimeout
 	}
-	return c.fillOrLieDown(time.Until(c.headBy))
+	return c.fillOrLieDown(c.headBy - age)
 }
 
 var parsers = sync.Pool{New: func() any { return new(headParser) }}
@@ -209,7 +210,7 @@ func (c *h1conn) readHead() (x *h1exchange, later bool) {
 			c.in.take(p.at)
 		}
 		r.Refusal = refused
-		c.headBy = time.Time{}
+		c.headBy = 0
 		_ = c.SetReadDeadline(time.Time{})
 		return c.newExchange(r), false
 	}

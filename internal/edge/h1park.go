@@ -12,6 +12,7 @@ func (x *h1exchange) Park() bool {
 		return false
 	}
 	x.begin, x.body, x.answer.head = nil, nil, nil
+	x.c.from = ""                       // whoever asks again has it made again
 	_ = x.SetWriteDeadline(time.Time{}) // or it would end a TryWrite that need not wait
 	return true
 }

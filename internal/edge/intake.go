@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"io"
 	"sync"
 	"syscall"
@@ -13,9 +14,9 @@ import (
 type intake struct {
 	conn *Conn
 	raw  syscall.RawConn     // nil without a socket
-	lent *[intakeBuffer]byte // the pool's, below buf; nil when buf is our own
-	buf  []byte
-	r, w int
+	lent *[intakeBuffer]byte // the pool's, below unread; nil when that is our own
+	// unread has come and was not taken; behind it is room for more.
+	unread []byte
 }
 
 const (
@@ -34,12 +35,12 @@ func (in *intake) init(c *Conn) {
 }
 
 // bytes is what has come and was not taken.
-func (in *intake) bytes() []byte { return in.buf[in.r:in.w] }
+func (in *intake) bytes() []byte { return in.unread }
 
 // take drops the first n of them.
 func (in *intake) take(n int) {
-	in.r += n
-	if in.r == in.w {
+	in.unread = in.unread[n:]
+	if len(in.unread) == 0 {
 		in.drop()
 	}
 }
@@ -48,15 +49,15 @@ func (in *intake) drop() {
 	if in.lent != nil {
 		intakeBuffers.Put(in.lent)
 	}
-	in.lent, in.buf, in.r, in.w = nil, nil, 0, 0
+	in.lent, in.unread = nil, nil
 }
 
 // fill waits until more has come.
 func (in *intake) fill() error {
 	if in.raw == nil {
 		in.room()
-		n, err := in.conn.Conn.Read(in.buf[in.w:])
-		in.w += n
+		n, err := in.conn.Conn.Read(in.free())
+		in.came(n)
 		if n > 0 {
 			return nil
 		}
@@ -74,7 +75,7 @@ func (in *intake) fill() error {
 		in.rest()
 		return err
 	}
-	in.w += f.n
+	in.came(f.n)
 	return nil
 }
 
@@ -104,7 +105,7 @@ func (f *filling) tryRead(fd uintptr) bool {
 	in := f.in
 	in.room()
 	for {
-		n, err := syscall.Read(int(fd), in.buf[in.w:])
+		n, err := syscall.Read(int(fd), in.free())
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -124,10 +125,10 @@ func (f *filling) tryRead(fd uintptr) bool {
 
 // room makes room for a read.
 func (in *intake) room() {
-	if len(in.buf)-in.w >= intakeRoom {
+	if len(in.free()) >= intakeRoom {
 		return
 	}
-	unread := in.w - in.r
+	unread := len(in.unread)
 	var lent *[intakeBuffer]byte
 	var b []byte
 	if unread+intakeRoom <= intakeBuffer {
@@ -136,29 +137,33 @@ func (in *intake) room() {
 	} else {
 		b = make([]byte, 2*unread+intakeRoom)
 	}
-	copy(b, in.bytes())
+	copy(b, in.unread)
 	in.drop()
-	in.lent, in.buf, in.w = lent, b, unread
+	in.lent, in.unread = lent, b[:unread]
 }
+
+// free is the room behind what is unread, came what has come there.
+func (in *intake) free() []byte { return in.unread[len(in.unread):cap(in.unread)] }
+func (in *intake) came(n int)   { in.unread = in.unread[:len(in.unread)+n] }
 
 // rest gives the buffer back, and keeps what is in it.
 func (in *intake) rest() {
-	if in.r == in.w {
+	if len(in.unread) == 0 {
 		in.drop()
 		return
 	}
 	if in.lent == nil {
 		return
 	}
-	kept := append([]byte(nil), in.bytes()...)
+	kept := bytes.Clone(in.unread)
 	in.drop()
-	in.buf, in.w = kept, len(kept)
+	in.unread = kept
 }
 
 // Read gives what has come before it waits for more. A large p is filled from
 // the socket without a detour.
 func (in *intake) Read(p []byte) (int, error) {
-	if in.r == in.w {
+	if len(in.unread) == 0 {
 		if len(p) >= intakeRoom {
 			return in.conn.Conn.Read(p)
 		}
@@ -166,7 +171,7 @@ func (in *intake) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n := copy(p, in.bytes())
+	n := copy(p, in.unread)
 	in.take(n)
 	return n, nil
 }
@@ -175,6 +180,6 @@ func (in *intake) Read(p []byte) (int, error) {
 func (in *intake) put(p []byte) {
 	if len(p) > 0 {
 		in.room()
-		in.w += copy(in.buf[in.w:], p)
+		in.unread = append(in.unread, p...)
 	}
 }

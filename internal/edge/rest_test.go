@@ -110,7 +110,7 @@ func TestWhoIsSlowHasNoGoroutine(t *testing.T) {
 	e.mu.Lock()
 	for _, c := range e.conns {
 		if c.RemoteAddr().String() == late.LocalAddr().String() && c.lies.Load() != 0 {
-			c.headBy = past
+			c.headBy = 1
 			c.lies.Store(1) // so that who takes it over sees that
 		}
 	}

@@ -174,7 +174,7 @@ func (x *exchange) identify(r *edge.Request) admission.Caller {
 			return x.h.line.node(caller.Node)
 		}
 	}
-	return x.h.line.stranger(r.Header, x.client.Peer())
+	return x.h.line.stranger(r.Header, x.client.Peer)
 }
 
 // interim passes a 1xx answer on while the final one is awaited.

@@ -27,8 +27,8 @@ func (k lineKeys) of(kind, value string) admission.Caller {
 func (k lineKeys) node(name string) admission.Caller { return k.of("node", name) }
 
 // stranger is a caller without a name. A placeholder in a credential's place is
-// nobody's own.
-func (k lineKeys) stranger(h headers.Fields, peer string) admission.Caller {
+// nobody's own. Only without a credential it matters what peer says.
+func (k lineKeys) stranger(h headers.Fields, peer func() string) admission.Caller {
 	if class := credentialOf(h); class == CredentialOAuth || class == CredentialAPIKey {
 		for _, name := range []string{"Authorization", "X-Api-Key"} {
 			if value := h.Get(name); !isPlaceholder(value) {
@@ -36,5 +36,5 @@ func (k lineKeys) stranger(h headers.Fields, peer string) admission.Caller {
 			}
 		}
 	}
-	return k.of("connection", peer)
+	return k.of("connection", peer())
 }

@@ -182,7 +182,7 @@ func TestLineKeys(t *testing.T) {
 	}
 	alice, bob := h("Authorization", "Bearer sk-ant-oat01-a"), h("AUTHORIZATION", "Bearer sk-ant-oat01-b")
 	key, dash := h("x-api-KEY", "sk-ant-api03-a"), h("Authorization", "Bearer -")
-	const here, there = "100.64.0.1:1", "100.64.0.1:2"
+	here, there := func() string { return "100.64.0.1:1" }, func() string { return "100.64.0.1:2" }
 	for _, tc := range []struct {
 		name string
 		a, b any
