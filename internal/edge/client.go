@@ -152,8 +152,9 @@ type Client interface {
 type Parkable interface {
 	Client
 	// Park prepares for that, behind the head of the answer: the request's own head
-	// is forgotten, and so is the write deadline. It is false when the client cannot
-	// do without a goroutine.
+	// is forgotten, and so are the write deadline and the channel by which Context
+	// was waited for, so that nobody may still wait. It is false when the client
+	// cannot do without a goroutine.
 	Park() bool
 	// TryWrite is a Write that does not wait. n bytes of the content have gone; what
 	// the client did not take goes out with the next Flush, Write or Finish, and

@@ -16,8 +16,6 @@ type h1exchange struct {
 	c     *h1conn
 	begin *beginning // nil once it is forgotten
 	body  *h1body    // nil without content, and with begin
-	ctx   context.Context
-	leave context.CancelCauseFunc
 
 	invited atomic.Bool // the client was told to go on, or did not ask; set under writing
 	// writing is held by a write, and guards what is written.
@@ -33,7 +31,7 @@ type h1exchange struct {
 	aborted  bool
 	over     bool // the handler has returned
 	heard    bool // the whole request came: the client's end is the exchange's
-	atEnd    func()
+	h1end
 }
 
 // beginning is what an exchange needs no more once its answer has begun and its
@@ -47,7 +45,6 @@ type beginning struct {
 func (c *h1conn) newExchange(r Request) *h1exchange {
 	begin := &beginning{req: r}
 	x := &h1exchange{c: c, begin: begin, proto: r.Proto, refused: r.Refusal != nil}
-	x.ctx, x.leave = context.WithCancelCause(c.context())
 	if r.ContentLength != 0 && r.Refusal == nil {
 		x.body = &begin.body
 		x.body.x, x.body.left = x, r.ContentLength
@@ -60,10 +57,9 @@ func (c *h1conn) newExchange(r Request) *h1exchange {
 	return x
 }
 
-func (x *h1exchange) Request() *Request        { return &x.begin.req }
-func (x *h1exchange) Peer() string             { return x.c.peer() }
-func (x *h1exchange) Context() context.Context { return x.ctx }
-func (x *h1exchange) HungUp() bool             { return context.Cause(x.ctx) == ErrGone || x.c.hungUp() }
+func (x *h1exchange) Request() *Request { return &x.begin.req }
+func (x *h1exchange) Peer() string      { return x.c.peer() }
+func (x *h1exchange) HungUp() bool      { return context.Cause(x.Context()) == ErrGone || x.c.hungUp() }
 
 const continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 
