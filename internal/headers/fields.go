@@ -22,6 +22,23 @@ type Trailer struct {
 	Fields Fields
 }
 
+// Announced is the trailer with these names, and nil without any.
+func Announced(names []string) *Trailer {
+	if len(names) == 0 {
+		return nil
+	}
+	return &Trailer{Names: names}
+}
+
+// With is the trailer as it came in the end. Nil announces nothing.
+func (t *Trailer) With(f Fields) *Trailer {
+	out := &Trailer{Fields: f}
+	if t != nil {
+		out.Names = t.Names
+	}
+	return out
+}
+
 // Find returns the first value of a field, and on how many lines it stands.
 func (f Fields) Find(name string) (first string, lines int) {
 	for i := range f {

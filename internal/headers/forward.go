@@ -42,11 +42,14 @@ func RequestTrailer(in *Trailer, named Names) *Trailer {
 }
 
 // AnswerTrailer is the same for the trailer of an answer.
-func AnswerTrailer(in Trailer, named Names) Trailer {
+func AnswerTrailer(in *Trailer, named Names) Trailer {
+	if in == nil {
+		return Trailer{}
+	}
 	return in.without(func(name string) bool { return is(name, framing) || named.has(name) })
 }
 
-func (t Trailer) without(ends func(name string) bool) (out Trailer) {
+func (t *Trailer) without(ends func(name string) bool) (out Trailer) {
 	for _, name := range t.Names {
 		if !ends(name) && !is(name, leading) {
 			out.Names = append(out.Names, name)

@@ -30,11 +30,11 @@ func TestTrailers(t *testing.T) {
 		if got := RequestTrailer(&in, named); (got == nil) != (tc.request == nil) || got != nil && !passed(*got, tc.request) {
 			t.Errorf("%v: %v goes upstream, want %v", tc.in, got, tc.request)
 		}
-		if got := AnswerTrailer(in, named); !passed(got, tc.answer) {
+		if got := AnswerTrailer(&in, named); !passed(got, tc.answer) {
 			t.Errorf("%v: %v comes back, want %v", tc.in, got, tc.answer)
 		}
 	}
-	if RequestTrailer(nil, nil) != nil {
+	if RequestTrailer(nil, nil) != nil || len(AnswerTrailer(nil, nil).Names) > 0 {
 		t.Error("there is a trailer of nothing")
 	}
 }

@@ -4,16 +4,25 @@ import "sync"
 
 // buffer is borrowed from a pool and given back when nobody looks at it any
 // more.
-type buffer struct{ b []byte }
+type buffer struct {
+	b    []byte // all of it while it is in the pool
+	home *buffers
+}
+
+func (b *buffer) free() {
+	b.b = b.b[:cap(b.b)]
+	b.home.pool.Put(b)
+}
 
 type buffers struct{ pool sync.Pool }
 
 func newBuffers(size int) *buffers {
-	return &buffers{sync.Pool{New: func() any { return &buffer{make([]byte, size)} }}}
+	p := &buffers{}
+	p.pool.New = func() any { return &buffer{make([]byte, size), p} }
+	return p
 }
 
-func (p *buffers) get() *buffer  { return p.pool.Get().(*buffer) }
-func (p *buffers) put(b *buffer) { p.pool.Put(b) }
+func (p *buffers) get() *buffer { return p.pool.Get().(*buffer) }
 
 var (
 	headBuffers  = newBuffers(4 << 10)
@@ -28,39 +37,33 @@ const eventSize = 1 << 10
 // inbox holds what has come and was not read. Its memory is about what it
 // holds: events lie close together, and what is empty is given back.
 type inbox struct {
-	chunks []chunk
+	chunks []*buffer
 	off    int // of the first chunk, read already
 	size   int
 }
 
-type chunk struct {
-	data     []byte
-	borrowed *buffer
-	from     *buffers
-}
-
-func newChunk(n int) chunk {
+// newChunk borrows an empty buffer for n bytes and more.
+func newChunk(n int) *buffer {
 	from := chunkBuffers
 	if n <= eventSize {
 		from = eventBuffers
 	}
-	b := from.get()
-	return chunk{data: b.b[:0], borrowed: b, from: from}
+	c := from.get()
+	c.b = c.b[:0]
+	return c
 }
-
-func (c chunk) free() { c.from.put(c.borrowed) }
 
 func (b *inbox) put(p []byte) {
 	b.size += len(p)
 	for len(p) > 0 {
 		last := len(b.chunks) - 1
-		if last < 0 || len(b.chunks[last].data) == cap(b.chunks[last].data) {
+		if last < 0 || len(b.chunks[last].b) == cap(b.chunks[last].b) {
 			b.chunks = append(b.chunks, newChunk(len(p)))
 			last++
 		}
-		c := &b.chunks[last]
-		n := min(len(p), cap(c.data)-len(c.data))
-		c.data = append(c.data, p[:n]...)
+		c := b.chunks[last]
+		n := min(len(p), cap(c.b)-len(c.b))
+		c.b = append(c.b, p[:n]...)
 		p = p[n:]
 	}
 }
@@ -68,10 +71,10 @@ func (b *inbox) put(p []byte) {
 func (b *inbox) take(p []byte) (n int) {
 	done := 0
 	for n < len(p) && done < len(b.chunks) {
-		c := &b.chunks[done]
-		k := copy(p[n:], c.data[b.off:])
+		c := b.chunks[done]
+		k := copy(p[n:], c.b[b.off:])
 		n += k
-		if b.off += k; b.off < len(c.data) {
+		if b.off += k; b.off < len(c.b) {
 			break
 		}
 		b.off = 0

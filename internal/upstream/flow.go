@@ -7,31 +7,41 @@ const mostWindow = 1<<31 - 1
 
 // sendWindow is what the API still lets us send. It may be below zero
 // (RFC 9113 6.9.2).
-type sendWindow struct {
-	left int64
-	shut time.Time // when it ran out; zero while it is open
-}
+type sendWindow struct{ left int64 }
 
 // add takes a WINDOW_UPDATE, or the difference that new SETTINGS make. It is
 // false when the window has become larger than there may be.
 func (w *sendWindow) add(n int64) bool {
 	w.left += n
-	if w.left > 0 {
-		w.shut = time.Time{}
-	}
 	return w.left <= mostWindow
 }
 
 // spend is for n bytes that are sent.
-func (w *sendWindow) spend(n int64) {
-	w.left -= n
+func (w *sendWindow) spend(n int64) { w.left -= n }
+
+// sharedWindow is a connection's, which knows for how long all its streams wait.
+type sharedWindow struct {
+	sendWindow
+	shut time.Time // when it ran out; zero while it is open
+}
+
+func (w *sharedWindow) add(n int64) bool {
+	within := w.sendWindow.add(n)
+	if w.left > 0 {
+		w.shut = time.Time{}
+	}
+	return within
+}
+
+func (w *sharedWindow) spend(n int64) {
+	w.sendWindow.spend(n)
 	if w.left <= 0 && w.shut.IsZero() {
 		w.shut = time.Now()
 	}
 }
 
 // shutFor tells for how long nothing could be sent.
-func (w *sendWindow) shutFor() time.Duration {
+func (w *sharedWindow) shutFor() time.Duration {
 	if w.shut.IsZero() {
 		return 0
 	}
@@ -73,16 +83,15 @@ func (w *receiveWindow) announce() int {
 // of its window within a round trip.
 type pace struct {
 	read  int
-	since time.Time
+	since time.Duration // of the connection's life
 }
 
 // leastPace is the round trip that a reader is measured by at least: the
 // scheduler alone makes a loopback's too short.
 const leastPace = 25 * time.Millisecond
 
-func (p *pace) keepsUp(n, size int, rtt time.Duration) bool {
-	now := time.Now()
-	if now.Sub(p.since) > max(rtt, leastPace) {
+func (p *pace) keepsUp(n, size int, rtt, now time.Duration) bool {
+	if now-p.since > max(rtt, leastPace) {
 		p.read, p.since = 0, now
 	}
 	if p.read += n; p.read < size/8 {

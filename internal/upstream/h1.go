@@ -109,7 +109,7 @@ func (x *exchange) run() (*Response, Stage, error) {
 // from a goroutine of its own while the answer is awaited.
 func (x *exchange) send() (written int, err error) {
 	head := headBuffers.get()
-	defer headBuffers.put(head)
+	defer head.free()
 	b := appendHead(head.b[:0], x.conn.pool.target.Host, x.req)
 	if x.req.Body == nil {
 		return x.conn.stream.Write(b)
@@ -195,7 +195,7 @@ func (x *exchange) response(res *http.Response) *Response {
 	}
 	out := &Response{
 		Status: res.StatusCode, Header: headers.FromHTTP(res.Header), ContentLength: res.ContentLength,
-		Trailer: headers.Trailer{Names: slices.Collect(maps.Keys(res.Trailer))},
+		Trailer: headers.Announced(slices.Collect(maps.Keys(res.Trailer))),
 	}
 	b := &h1Body{x: x, res: res, out: out}
 	out.Body = b
@@ -259,8 +259,8 @@ func (b *h1Body) Ready() bool {
 
 func (b *h1Body) finish(err error) {
 	b.done = err
-	if err == io.EOF {
-		b.out.Trailer.Fields = headers.FromHTTP(b.res.Trailer)
+	if err == io.EOF && len(b.res.Trailer) > 0 {
+		b.out.Trailer = b.out.Trailer.With(headers.FromHTTP(b.res.Trailer))
 	}
 	b.x.end(err == io.EOF && !b.res.Close)
 }

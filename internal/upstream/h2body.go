@@ -45,18 +45,14 @@ func (s *h2Stream) isOver() bool {
 	return s.complete && s.inbox.size == 0
 }
 
-// h2Body reads the answer's content.
-type h2Body struct {
-	s    *h2Stream
-	ctx  context.Context
-	done error // what every further Read says
-}
+// h2Body is a stream as its answer's content.
+type h2Body h2Stream
 
 func (b *h2Body) Read(p []byte) (int, error) {
 	if b.done != nil {
 		return 0, b.done
 	}
-	s := b.s
+	s := (*h2Stream)(b)
 	for {
 		n, over, err := s.take(p)
 		switch {
@@ -79,40 +75,39 @@ func (b *h2Body) Read(p []byte) (int, error) {
 
 // Ready reports whether Read would not wait.
 func (b *h2Body) Ready() bool {
-	b.s.conn.mu.Lock()
-	defer b.s.conn.mu.Unlock()
-	return b.s.inbox.size > 0 || b.s.complete
+	b.conn.mu.Lock()
+	defer b.conn.mu.Unlock()
+	return b.inbox.size > 0 || b.complete
 }
 
 // TryRead reads what has come of the content, 0 bytes when there is none: then
 // Wait or Read tell more.
 func (b *h2Body) TryRead(p []byte) int {
-	n, _, _ := b.s.take(p)
+	n, _, _ := (*h2Stream)(b).take(p)
 	return n
 }
 
 // Wait keeps w until there is news for it, and nothing that only a goroutine
 // needs or that is over.
 func (b *h2Body) Wait(w Waiter) bool {
-	s := b.s
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	if s.inbox.size > 0 || s.complete || s.err != nil || b.ctx.Err() != nil {
+	b.conn.mu.Lock()
+	defer b.conn.mu.Unlock()
+	if b.inbox.size > 0 || b.complete || b.err != nil || b.ctx.Err() != nil {
 		return false
 	}
-	s.waiter, s.news = w, nil
-	if s.out.isOver() {
-		s.out = nil
+	b.waiter, b.news = w, nil
+	if b.out.isOver() {
+		b.out = nil
 	}
 	return true
 }
 
 // Wake ends a Wait before there is news.
 func (b *h2Body) Wake() {
-	b.s.conn.mu.Lock()
-	defer b.s.conn.unlock()
-	if b.s.waiter != nil {
-		b.s.wake()
+	b.conn.mu.Lock()
+	defer b.conn.unlock()
+	if b.waiter != nil {
+		(*h2Stream)(b).wake()
 	}
 }
 
@@ -128,7 +123,9 @@ func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 	switch {
 	case s.inbox.size > 0:
 	case s.complete:
-		s.res.Trailer.Fields = s.trailer
+		if s.trailer != nil {
+			s.res.Trailer = s.trailer
+		}
 		return n, true, io.EOF
 	case s.err != nil:
 		return n, true, s.err
@@ -141,7 +138,7 @@ func (s *h2Stream) take(p []byte) (n int, over bool, err error) {
 func (b *h2Body) Close() error {
 	if b.done == nil {
 		b.done = errBodyClosed
-		b.s.leave()
+		(*h2Stream)(b).leave()
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ type h2Conn struct {
 
 	maxFrame      int
 	initialWindow int64 // of what we may send on a new stream
-	send          sendWindow
+	send          sharedWindow
 	receive       receiveWindow // returned as content comes: streams that nobody reads cost the others nothing
 	grants        grants
 }
@@ -113,7 +113,7 @@ func newH2Conn(p *Pool, l *link) *h2Conn {
 		writer: make(chan struct{}, 1), closed: make(chan struct{}),
 		streams: make(map[uint32]*h2Stream), nextID: 1, maxFrame: defaultFrame,
 		places:        placeBook{room: mostStreams},
-		initialWindow: defaultWindow, send: sendWindow{left: defaultWindow},
+		initialWindow: defaultWindow, send: sharedWindow{sendWindow: sendWindow{defaultWindow}},
 		receive: newReceiveWindow(connWindow), grants: grants{initial: p.budget.window(), unacked: true},
 		pulse: pulse{lastRead: now, idleSince: now, greetedAt: now},
 	}

@@ -24,7 +24,6 @@ func (c *h2Conn) roundTrip(ctx context.Context, req *Request) (*Response, error)
 		s.leave()
 		return nil, err
 	}
-	res.Body.(*h2Body).ctx = ctx
 	if s.isOver() {
 		// Without content nobody need read to learn that it is over.
 		_, _ = res.Body.Read(nil)
@@ -48,8 +47,8 @@ func (c *h2Conn) open(ctx context.Context, req *Request) (*h2Stream, error) {
 		return nil, errPlaceLost
 	}
 	s := &h2Stream{
-		conn: c, id: c.nextID, batch: c.batches, news: make(chan struct{}, 1), bare: req.Method == http.MethodHead,
-		left: -1, initial: c.grants.initial, receive: newReceiveWindow(c.grants.initial), send: sendWindow{left: c.initialWindow},
+		conn: c, ctx: ctx, id: c.nextID, batch: c.batches, news: make(chan struct{}, 1), bare: req.Method == http.MethodHead,
+		left: -1, initial: c.grants.initial, receive: newReceiveWindow(c.grants.initial), send: sendWindow{c.initialWindow},
 	}
 	c.nextID += 2
 	c.streams[s.id] = s
@@ -77,7 +76,7 @@ func (s *h2Stream) sendWhole(req *Request) bool {
 	s.send.spend(n)
 	c.send.spend(n)
 	buf := bodyBuffers.get()
-	defer bodyBuffers.put(buf)
+	defer buf.free()
 	defer req.Body.Close()
 	for {
 		k, err := req.Body.Read(buf.b[:min(len(buf.b), c.maxFrame)])

@@ -1,9 +1,11 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"golang.org/x/net/http2"
 
@@ -14,30 +16,33 @@ import (
 // are guarded by the connection's mutex; the goroutine of the request waits on
 // news, which always has a token when something has changed.
 type h2Stream struct {
-	conn *h2Conn
-	id   uint32
+	conn     *h2Conn
+	id       uint32
+	state    streamState
+	bare     bool // the answer has no content, whatever its head says
+	complete bool // the whole answer has come
 	// batch is the connection's when the head was put in line to be written,
 	// and headEnd where in it the head ends.
 	batch   uint64
 	headEnd int
 	news    chan struct{} // nil where nobody can wait on it
 	waiter  Waiter        // in news' place, while it waits; nil otherwise
-	state   streamState
-	bare    bool // the answer has no content, whatever its head says
 
-	interim  []interimHead
-	res      *Response
-	trailer  headers.Fields // becomes the response's at its end
-	inbox    inbox
-	complete bool // the whole answer has come
-	err      *Error
-	left     int64 // of the declared content that has not come; -1 when undeclared
+	interim []interimHead
+	res     *Response
+	trailer *headers.Trailer // becomes the response's at its end
+	inbox   inbox
+	err     *Error
+	left    int64 // of the declared content that has not come; -1 when undeclared
 
 	initial int // the part of receive's size that SETTINGS gave
 	receive receiveWindow
 	pace    pace
 	send    sendWindow
 	out     *upload
+
+	ctx  context.Context // of the exchange; it does not change
+	done error           // what every further Read of the body says; its reader's, without the mutex
 }
 
 type interimHead struct {
@@ -112,7 +117,7 @@ func (s *h2Stream) headers(b *fieldBlock) error {
 		if !b.ended || b.status != "" || !s.state.mayReceive() {
 			return bad
 		}
-		s.trailer = b.take()
+		s.trailer = s.res.Trailer.With(b.take())
 		return s.end()
 	}
 	status, err := strconv.Atoi(b.status)
@@ -136,13 +141,13 @@ func (s *h2Stream) headers(b *fieldBlock) error {
 const mostInterim = 16
 
 func (s *h2Stream) final(b *fieldBlock, status int) error {
-	res := &Response{Status: status, Header: b.take(), Body: &h2Body{s: s}}
+	res := &Response{Status: status, Header: b.take(), Body: (*h2Body)(s)}
 	var err error
 	if res.ContentLength, err = declared(res.Header); err != nil {
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
 	}
 	s.left = res.ContentLength
-	res.Trailer.Names = announced(res.Header)
+	res.Trailer = headers.Announced(announced(res.Header))
 	res.Header = res.Header.Without("Trailer")
 	s.res = res
 	s.wake()
@@ -222,7 +227,7 @@ func (s *h2Stream) consumed(n int) {
 	if !s.state.mayReceive() {
 		return
 	}
-	if s.receive.size < mostGrown && c.pool.budget.ample() && s.pace.keepsUp(n, s.receive.size, c.pulse.rtt) {
+	if s.receive.size < mostGrown && c.pool.budget.ample() && s.pace.keepsUp(n, s.receive.size, c.pulse.rtt, time.Since(c.facts.born)) {
 		s.receive.size = min(s.receive.size*growth, mostGrown)
 	}
 	if n := s.receive.announce(); n > 0 {

@@ -2,6 +2,7 @@ package upstream_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -172,7 +173,8 @@ func told(t *testing.T, e engine, req *upstream.Request, early *[]string) string
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	h := res.Header.Without("date").HTTP() // in no order
-	return fmt.Sprint(res.Status, *early, h, res.ContentLength, len(body), fmt.Sprintf(" %x ", sha256.Sum256(body)), res.Trailer.Names, res.Trailer.Fields.HTTP(), err != nil)
+	trailer := cmp.Or(res.Trailer, &headers.Trailer{})
+	return fmt.Sprint(res.Status, *early, h, res.ContentLength, len(body), fmt.Sprintf(" %x ", sha256.Sum256(body)), trailer.Names, trailer.Fields.HTTP(), err != nil)
 }
 
 // cpu is the processor time that the process has used: the figure to trust on a

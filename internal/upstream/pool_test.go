@@ -326,7 +326,7 @@ func TestHTTP2BufferIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	s := res.Body.(*h2Body).s
+	s := (*h2Stream)(res.Body.(*h2Body))
 	read, most := 0, 0
 	buf := make([]byte, 5000)
 	for {

@@ -53,7 +53,7 @@ func startUpload(to sink, req *Request) *upload {
 func (u *upload) run(req *Request) error {
 	u.awaitPermit()
 	buf := bodyBuffers.get()
-	defer bodyBuffers.put(buf)
+	defer buf.free()
 	for {
 		n, err := u.body.Read(buf.b)
 		u.sent += int64(n)

@@ -69,8 +69,9 @@ type Response struct {
 	// Header is the caller's to change, and has room for a field of its own.
 	Header        headers.Fields
 	ContentLength int64 // -1 when unknown
-	// Trailer may have other fields than those that were announced.
-	Trailer headers.Trailer
+	// Trailer is nil when none is announced. Once Body has returned io.EOF it may
+	// be there all the same, or have other fields than those.
+	Trailer *headers.Trailer
 	// Body is never nil. Closing it before io.EOF ends the exchange upstream at
 	// once. It is not safe for concurrent use. It may have the method Ready of a
 	// [Standing], and may be one.

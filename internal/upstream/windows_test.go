@@ -138,7 +138,7 @@ func TestWindowsGrowForThoseWhoKeepUp(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
-			s := res.Body.(*h2Body).s
+			s := (*h2Stream)(res.Body.(*h2Body))
 			buf := make([]byte, 64<<10)
 			for range 500 {
 				if _, err := io.ReadFull(res.Body, buf); err != nil {

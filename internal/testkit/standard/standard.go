@@ -83,7 +83,7 @@ func (s *Engine) RoundTrip(ctx context.Context, req *upstream.Request) (*upstrea
 		return nil, e
 	}
 	out := &upstream.Response{Status: res.StatusCode, Header: headers.FromHTTP(res.Header), ContentLength: res.ContentLength}
-	out.Trailer.Names = slices.Collect(maps.Keys(res.Trailer))
+	out.Trailer = headers.Announced(slices.Collect(maps.Keys(res.Trailer)))
 	out.Body = &body{res, out}
 	return out, nil
 }
@@ -138,7 +138,7 @@ type body struct {
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.res.Body.Read(p)
 	if err != nil {
-		b.out.Trailer.Fields = headers.FromHTTP(b.res.Trailer)
+		b.out.Trailer = b.out.Trailer.With(headers.FromHTTP(b.res.Trailer))
 	}
 	return n, err
 }
