@@ -24,12 +24,24 @@ func newBuffers(size int) *buffers {
 
 func (p *buffers) get() *buffer { return p.pool.Get().(*buffer) }
 
+// forContent borrows a buffer for content of that length, -1 when it is unknown.
+// Many short ones may wait for room at once.
+func forContent(length int64) *buffer {
+	if 0 <= length && length <= shortContent {
+		return headBuffers.get()
+	}
+	return bodyBuffers.get()
+}
+
 var (
-	headBuffers  = newBuffers(4 << 10)
+	headBuffers  = newBuffers(shortContent)
 	bodyBuffers  = newBuffers(32 << 10)
 	chunkBuffers = newBuffers(defaultFrame)
 	eventBuffers = newBuffers(eventSize)
 )
+
+// shortContent is what a head and a question without a history need at most.
+const shortContent = 4 << 10
 
 // eventSize is about what an event of a stream needs at most.
 const eventSize = 1 << 10

@@ -52,7 +52,7 @@ func startUpload(to sink, req *Request) *upload {
 
 func (u *upload) run(req *Request) error {
 	u.awaitPermit()
-	buf := bodyBuffers.get()
+	buf := forContent(req.ContentLength)
 	defer buf.free()
 	for {
 		n, err := u.body.Read(buf.b)
