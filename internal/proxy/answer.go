@@ -119,7 +119,7 @@ func settle(ctx context.Context, end *ending) *ending {
 func (a *answer) head(closing bool) edge.Head {
 	res := a.res
 	a.named = headers.Named(res.Header)
-	h := append(headers.Response(res.Header).Without(requestIDHeader), headers.Field{Name: requestIDHeader, Value: a.live.id})
+	h := append(headers.Response(res.Header).Without(requestIDHeader), headers.Field{Name: requestIDHeader, Value: a.live.id.String()})
 	return edge.Head{
 		Status: res.Status, Header: h, ContentLength: res.ContentLength, Trailer: headers.AnswerTrailer(res.Trailer, a.named).Names, Close: closing,
 	}

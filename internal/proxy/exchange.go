@@ -185,7 +185,7 @@ func (x *exchange) interim(status int, h headers.Fields) {
 // repeated counts and tells of an attempt that is made again.
 func (x *exchange) repeated(failed ending, reason repeat) {
 	x.h.Metrics.retries[reason].Inc()
-	x.h.Log.Warn().Str("event", "retry").Str("request_id", x.live.id).Str("reason", string(reason)).
+	x.h.Log.Warn().Str("event", "retry").Stringer("request_id", x.live.id).Str("reason", string(reason)).
 		Int("attempt", int(x.live.attempts.Load())).Str("error", failed.detail).Msg("upstream attempt failed; trying again")
 }
 
@@ -237,8 +237,9 @@ const tellTime = 3 * time.Second
 // tell answers in the API's place.
 func (x *exchange) tell(end *ending) {
 	a := end.answer()
-	body := a.Body(x.live.id)
-	h := append(a.Header(), headers.Field{Name: requestIDHeader, Value: x.live.id},
+	id := x.live.id.String()
+	body := a.Body(id)
+	h := append(a.Header(), headers.Field{Name: requestIDHeader, Value: id},
 		headers.Field{Name: "Date", Value: time.Now().UTC().Format(http.TimeFormat)})
 	x.live.status.Store(int32(a.Status))
 	_ = x.client.SetWriteDeadline(time.Now().Add(tellTime))
@@ -265,6 +266,6 @@ func (x *exchange) blame(by Party) Party {
 // tellBug says where a bug is, never what with: a panic's value may hold
 // anything.
 func (x *exchange) tellBug(v any) {
-	x.h.Log.Error().Str("event", "panic").Str("request_id", x.live.id).Type("type", v).
+	x.h.Log.Error().Str("event", "panic").Stringer("request_id", x.live.id).Type("type", v).
 		Bytes("stack", debug.Stack()).Msg("bug in the data plane; the request was ended")
 }

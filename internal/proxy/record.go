@@ -67,15 +67,16 @@ type Record struct {
 // Live is an exchange in flight. The exchange moves it on; anybody may read it
 // from any goroutine, and neither waits for the other.
 type Live struct {
-	id, method, path string
-	credential       Credential
-	client           string
-	accepted         time.Time
+	id           requestID
+	method, path string
+	credential   Credential
+	client       string
+	accepted     time.Time
 
 	phase                       atomic.Int32 // an index of Phases
+	status, answered, attempts  atomic.Int32
 	caller                      atomic.Pointer[Caller]
 	upstreamID                  atomic.Pointer[string]
-	status, answered, attempts  atomic.Int32
 	requestBytes, responseBytes atomic.Int64
 	moments                     [moments]atomic.Int64 // nanoseconds since accepted
 	queued, silence             atomic.Int64          // nanoseconds
@@ -125,7 +126,7 @@ func (l *Live) Accepted() time.Time { return l.accepted }
 // Record is what is known now.
 func (l *Live) Record() *Record {
 	r := &Record{
-		ID: l.id, Method: l.method, Path: l.path, Credential: l.credential, Client: l.client, Accepted: l.accepted,
+		ID: l.id.String(), Method: l.method, Path: l.path, Credential: l.credential, Client: l.client, Accepted: l.accepted,
 		Phase: l.standing(), Status: int(l.status.Load()), UpstreamStatus: int(l.answered.Load()), Attempts: int(l.attempts.Load()),
 		RequestBytes: l.requestBytes.Load(), ResponseBytes: l.responseBytes.Load(),
 		Admitted: l.at(atAdmitted), Sent: l.at(atSent), Head: l.at(atHead), FirstByte: l.at(atFirst), LastByte: l.at(atLast), Ended: l.at(atEnd),
@@ -219,15 +220,20 @@ func (l *Live) paused(now int64) {
 	l.silence.Store(max(l.silence.Load(), now-before))
 }
 
-// newRequestID names a request. It only has to be unique: it guards nothing.
-func newRequestID() string {
-	var b [16]byte
-	binary.NativeEndian.PutUint64(b[:8], rand.Uint64())
-	binary.NativeEndian.PutUint64(b[8:], rand.Uint64())
-	id := make([]byte, 4+2*len(b))
-	copy(id, "req_")
-	hex.Encode(id[4:], b[:])
-	return string(id)
+// requestID names a request. It only has to be unique: it guards nothing.
+type requestID [16]byte
+
+func newRequestID() (id requestID) {
+	binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
+	binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+	return id
+}
+
+func (id requestID) String() string {
+	const prefix = "req_"
+	var b [len(prefix) + 2*len(id)]byte
+	hex.Encode(b[copy(b[:], prefix):], id[:])
+	return string(b[:])
 }
 
 func isID(s string) bool {

@@ -102,15 +102,16 @@ type teller interface{ tellBug(v any) }
 
 type tapped struct {
 	Tap
-	names []string // of the answer's fields
+	of *watcher
 }
 
 func follow(watchers []watcher, live *Live, request headers.Fields, bugs teller) taps {
 	t := taps{bugs: bugs}
-	for _, w := range watchers {
+	for i := range watchers {
+		w := &watchers[i]
 		t.guard(func() {
 			if tap := w.Follow(live, Show(request, w.reads.Request)); tap != nil {
-				t.all = append(t.all, tapped{tap, w.reads.Answer})
+				t.all = append(t.all, tapped{tap, w})
 			}
 		})
 	}
@@ -118,7 +119,7 @@ func follow(watchers []watcher, live *Live, request headers.Fields, bugs teller)
 }
 
 func (t *taps) answered(status int, h headers.Fields) {
-	t.each(func(tap tapped) { tap.Answered(status, Show(h, tap.names)) })
+	t.each(func(tap tapped) { tap.Answered(status, Show(h, tap.of.reads.Answer)) })
 }
 
 func (t *taps) chunk(p []byte) {
