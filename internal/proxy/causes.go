@@ -86,6 +86,8 @@ func fromUpstream(err error) *ending {
 		e.cause = noTLS
 	case failed.Dial:
 		e.cause = noConnection
+	case errors.Is(err, upstream.ErrNotHTTP):
+		e.cause = badAnswer
 	case failed.Stage == upstream.Unsent:
 		e.cause = connectionDead
 	case failed.Stage == upstream.Refused:
@@ -108,6 +110,9 @@ func describe(err error) string {
 	var network net.Error
 	if errors.As(err, &failed) && (failed.Dial || failed.TLS) || errors.As(err, &network) || errors.Is(err, net.ErrClosed) {
 		return err.Error()
+	}
+	if errors.Is(err, upstream.ErrNotHTTP) {
+		return "the API's answer is not HTTP"
 	}
 	if failed != nil && failed.Code != upstream.NoCode {
 		return "the API ended the exchange (" + string(failed.Code) + ")"

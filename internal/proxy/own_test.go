@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -37,6 +38,7 @@ func TestWhatAClientIsTold(t *testing.T) {
 		{"refused", &upstream.Error{Stage: upstream.Refused, Code: "REFUSED_STREAM", Err: broke}, "api_refused", 503, "true", "1", certainly, 0},
 		{"broke", &upstream.Error{Stage: upstream.Sent, Err: broke}, "broke_early", 502, "", "", perhaps, 1},
 		{"reset", &upstream.Error{Stage: upstream.Sent, Code: "INTERNAL_ERROR", Err: broke}, "broke_early", 502, "", "", perhaps, 1},
+		{"no answer", &upstream.Error{Stage: upstream.Sent, Err: fmt.Errorf("%w: %w", upstream.ErrNotHTTP, broke)}, "bad_answer", 502, "", "", perhaps, 1},
 		{"of no known type", broke, "broke_early", 502, "", "", perhaps, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -51,6 +51,7 @@ func TestForwardedAnswers(t *testing.T) {
 		{"9112 6.1", "no coding for 204", get, "HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n", []string{"http/1.1 204 "}, []string{"transfer-encoding"}},
 		{"9110 8.6", "no length for 204", get, "HTTP/1.1 204 X\r\nContent-Length: 0\r\n\r\n", []string{"http/1.1 204 "}, []string{"content-length"}},
 		{"9110 8.6", "no wrong length for 304", get, "HTTP/1.1 304 X\r\n\r\n", []string{"http/1.1 304 "}, []string{"content-length"}},
+		{"9110 8.6", "the length of what was not modified", get, "HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", []string{"http/1.1 304 ", "content-length: 5\r\n"}, nil},
 		{"9110 9.3.2", "HEAD without content", head, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine", []string{"content-length: 4\r\n"}, []string{"fine"}},
 		{"9112 6.1", "no coding for HTTP/1.0", old, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n", []string{"\r\n\r\nfine"}, []string{"transfer-encoding", "\r\n0\r\n"}},
 		{"9112 6.1", "a coding of HTTP/1.0", get, "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\nfine", []string{"http/1.1 502 "}, []string{"fine"}},

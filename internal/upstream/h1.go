@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -147,10 +148,10 @@ func (x *exchange) sendInline(head []byte) (int, error) {
 
 var (
 	errNoAnswer  = errors.New("upstream closed the connection before it answered")
-	errSwitched  = errors.New("upstream switched protocols unasked")
-	errNoStatus  = errors.New("upstream answered with a status that is none")
-	errBadField  = errors.New("upstream answered with a field whose name is none")
-	errOldCoding = errors.New("upstream answered by HTTP/1.0 with a transfer coding")
+	errSwitched  = fmt.Errorf("%w: it switched protocols unasked", ErrNotHTTP)
+	errNoStatus  = fmt.Errorf("%w: its status is none", ErrNotHTTP)
+	errBadField  = fmt.Errorf("%w: a field's name is none", ErrNotHTTP)
+	errOldCoding = fmt.Errorf("%w: HTTP/1.0 with a transfer coding", ErrNotHTTP)
 )
 
 // answer reads heads until the final one.
@@ -163,7 +164,7 @@ func (x *exchange) answer() (*Response, error) {
 			return nil, errNoAnswer
 		}
 		if err != nil {
-			return nil, err
+			return nil, c.head.blame(err)
 		}
 		if err := c.head.truthful(res); err != nil {
 			return nil, err
@@ -196,6 +197,10 @@ func (x *exchange) response(res *http.Response) *Response {
 	out := &Response{
 		Status: res.StatusCode, Header: headers.FromHTTP(res.Header), ContentLength: res.ContentLength,
 		Trailer: headers.Announced(slices.Collect(maps.Keys(res.Trailer))),
+	}
+	if res.StatusCode == http.StatusNotModified {
+		named, _ := declared(out.Header) // net/http has judged it, and says 0
+		out.ContentLength = max(named, 0)
 	}
 	b := &h1Body{x: x, res: res, out: out}
 	out.Body = b

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -96,6 +97,35 @@ func TestAnEndBehindTheAnswerIsSeen(t *testing.T) {
 		got, err := get(t.Context(), p, "/")
 		if err != nil || got != fmt.Sprintf("%02d", i+1) {
 			t.Fatalf("request %d: %q, %v", i, got, err)
+		}
+	}
+}
+
+// An answer that came and is none is told apart from one that did not come.
+func TestAnswersThatAreNone(t *testing.T) {
+	for _, tc := range []struct {
+		answer string
+		none   bool
+	}{
+		{"", false},
+		{"HTTP/1.1 200 OK\r\nContent-Le", false},
+		{"HTTP/1.1 100 Continue\r\n\r\n", false},
+		{"SSH-2.0-OpenSSH\r\n", true},
+		{"HTTP/1.1 099 X\r\n\r\n", true},
+		{"HTTP/1.1 101 X\r\n\r\n", true},
+		{"HTTP/1.1 200 OK\r\nno field\r\n\r\n", true},
+		{"HTTP/1.1 200 OK\r\nX : y\r\n\r\n", true},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", true},
+		{"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+		{"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("y", maxHeadBytes) + "\r\n\r\n", true},
+	} {
+		p := tls1(t, func(_ int, c *tls.Conn, _ *corked, br *bufio.Reader) {
+			if _, err := http.ReadRequest(br); err == nil {
+				_, _ = io.WriteString(c, tc.answer)
+			}
+		})
+		if _, err := get(t.Context(), p, "/"); err == nil || errors.Is(err, ErrNotHTTP) != tc.none {
+			t.Errorf("%.60q: %v, want that it is none: %v", tc.answer, err, tc.none)
 		}
 	}
 }

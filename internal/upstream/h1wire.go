@@ -107,6 +107,7 @@ type headReader struct {
 	left int64
 	line []byte // the beginning of the line that is being read
 	full int    // the line's length
+	lost error  // what reading from the connection failed with
 	seen lines  // of the head that is being read
 	done []lines
 }
@@ -152,6 +153,14 @@ func (r *headReader) truthful(res *http.Response) error {
 	return nil
 }
 
+// blame says of a head that could not be read whether it is the head's fault.
+func (r *headReader) blame(err error) error {
+	if r.lost != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotHTTP, err)
+}
+
 // wellNamed reports whether every name is a token.
 func wellNamed(h http.Header) bool {
 	for name := range h {
@@ -171,6 +180,7 @@ func (r *headReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.from.Read(p)
 	r.left -= int64(n)
+	r.lost = err
 	if r.line != nil {
 		r.watch(p[:n])
 	}

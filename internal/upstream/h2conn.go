@@ -198,15 +198,13 @@ func (c *h2Conn) broke(err error) {
 	var se http2.StreamError
 	switch {
 	case errors.As(err, &se):
-		c.reset(se.StreamID, se.Code, &Error{Stage: Sent, Err: errMalformed})
+		c.reset(se.StreamID, se.Code, &Error{Stage: Sent, Err: ErrNotHTTP})
 	case c.broken != nil:
 		c.fail(c.broken)
 	default:
 		c.fail(readFailure(err))
 	}
 }
-
-var errMalformed = errors.New("upstream's answer is malformed")
 
 // writeData sends content in a record of its own. The caller holds mu.
 func (c *h2Conn) writeData(id uint32, end bool, p []byte) {

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"testing"
@@ -36,7 +37,7 @@ func TestHeadsOverHTTP2(t *testing.T) {
 			})
 			res, err := farPool(t, f).RoundTrip(t.Context(), &Request{Method: "GET", Target: "/"})
 			if err != nil {
-				if !tc.bad {
+				if !tc.bad || !errors.Is(err, ErrNotHTTP) {
 					t.Errorf("%q: %v", tc.head, err)
 				}
 				return

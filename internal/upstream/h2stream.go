@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -52,7 +53,7 @@ type interimHead struct {
 
 var (
 	errShort   = errors.New("upstream ended its answer before the declared length")
-	errBadHead = errors.New("upstream's answer has no valid status")
+	errBadHead = fmt.Errorf("%w: it has no valid status", ErrNotHTTP)
 	errReset   = errors.New("upstream reset the stream")
 )
 
@@ -188,7 +189,7 @@ func (s *h2Stream) data(f *http2.DataFrame, size int) error {
 	switch {
 	case !within && !s.conn.grants.unacked:
 		s.receive.consume(size)
-		s.conn.reset(s.id, http2.ErrCodeFlowControl, &Error{Stage: Sent, Err: errMalformed})
+		s.conn.reset(s.id, http2.ErrCodeFlowControl, &Error{Stage: Sent, Err: ErrNotHTTP})
 		return nil
 	case s.bare:
 		s.receive.consume(size)
@@ -198,7 +199,7 @@ func (s *h2Stream) data(f *http2.DataFrame, size int) error {
 		return nil
 	case s.res == nil || !s.state.mayReceive() || tooLong:
 		s.receive.consume(size)
-		s.conn.reset(s.id, http2.ErrCodeProtocol, &Error{Stage: Sent, Err: errMalformed})
+		s.conn.reset(s.id, http2.ErrCodeProtocol, &Error{Stage: Sent, Err: ErrNotHTTP})
 		return nil
 	}
 	if s.left > 0 {

@@ -150,7 +150,11 @@ func (e *Error) Unwrap() error { return e.Err }
 // ErrClosed is the cause of every failure after Close.
 var ErrClosed = errors.New("upstream is closed")
 
-var errHeadTooLarge = errors.New("response head is larger than 256 KiB")
+// ErrNotHTTP is what a failure wraps when an answer came that is none: it breaks
+// the rules of HTTP, or its head is endless.
+var ErrNotHTTP = errors.New("upstream's answer is not HTTP")
+
+var errHeadTooLarge = fmt.Errorf("%w: its head is larger than 256 KiB", ErrNotHTTP)
 
 // maxHeadBytes bounds a response head; the API's are under 4 KiB.
 const maxHeadBytes = 256 << 10
