@@ -19,8 +19,9 @@ import (
 	"anthropic-oauth-proxy/test/sim"
 )
 
-// floods are enough requests to fill a pipe and all that may wait for it.
-const floods = 3600
+// floods are enough requests, of a line of 530 bytes each, to fill a pipe and all
+// that may wait for it: a MiB in the writer's hand, and one behind that.
+const floods = 4400
 
 // A stdout that is stuck, slow, full or gone changes nothing but the log:
 // traffic, places, probes, streams and the exit are as with a good one.
