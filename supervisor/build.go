@@ -142,7 +142,7 @@ type sidecar struct {
 	watch    tailnet.Config
 	hostname string
 	callers  *callers.Identifier // nil unless callers are to be named
-	identify func(ctx context.Context, remoteAddr string) (proxy.Caller, bool)
+	identify func(edge.Client) (proxy.Caller, bool)
 }
 
 func newSidecar(c config.Tailscale) sidecar {
@@ -155,8 +155,8 @@ func newSidecar(c config.Tailscale) sidecar {
 	}
 	if c.IdentifyCallers {
 		s.callers = callers.New(s.api)
-		s.identify = func(ctx context.Context, remoteAddr string) (proxy.Caller, bool) {
-			who, ok := s.callers.Lookup(ctx, remoteAddr)
+		s.identify = func(c edge.Client) (proxy.Caller, bool) {
+			who, ok := s.callers.Lookup(c.Context(), c.Peer)
 			return proxy.Caller{Node: who.Node, Tags: who.Tags}, ok
 		}
 	}

@@ -60,11 +60,12 @@ type memory struct {
 	found  bool
 }
 
-// Lookup names the caller at remoteAddr, an "ip:port". ctx is the request's,
-// from a server of package edge; without it nothing is asked. Call it for
-// proxied requests only, never for probes or scrapes. It blocks for [Budget]
-// at most, and for nothing once the caller is known.
-func (i *Identifier) Lookup(ctx context.Context, remoteAddr string) (Caller, bool) {
+// Lookup names the caller at the other end of a connection, whose address, an
+// "ip:port", peer says to who has to ask. ctx is the request's, from a server of
+// package edge; without it nothing is asked. Call it for proxied requests only,
+// never for probes or scrapes. It blocks for [Budget] at most, and for nothing
+// once the caller is known.
+func (i *Identifier) Lookup(ctx context.Context, peer func() string) (Caller, bool) {
 	if i == nil {
 		return Caller{}, false
 	}
@@ -76,21 +77,21 @@ func (i *Identifier) Lookup(ctx context.Context, remoteAddr string) (Caller, boo
 	}
 	defer m.mu.Unlock()
 	if !m.asked {
-		m.caller, m.found, m.asked = i.ask(ctx, remoteAddr)
+		m.caller, m.found, m.asked = i.ask(ctx, peer)
 	}
 	return m.caller, m.found
 }
 
 // ask puts the question if it may be put now. asked is false when it was
 // skipped or got no answer, so that it is worth another try.
-func (i *Identifier) ask(ctx context.Context, remoteAddr string) (c Caller, found, asked bool) {
+func (i *Identifier) ask(ctx context.Context, peer func() string) (c Caller, found, asked bool) {
 	if time.Now().UnixNano() < i.rest.Load() || !i.busy.TryLock() {
 		return Caller{}, false, false
 	}
 	defer i.busy.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, Budget)
 	defer cancel()
-	res, err := i.who.WhoIs(ctx, remoteAddr)
+	res, err := i.who.WhoIs(ctx, peer())
 	if err == nil && res != nil && res.Node != nil {
 		return Caller{Node: res.Node.ComputedName, Tags: res.Node.Tags}, true, true
 	}

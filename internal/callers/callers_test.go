@@ -19,6 +19,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const addr = "127.0.0.1:40000"
 
+func peer() string { return addr }
+
 // fakeWho answers after a while and counts.
 type fakeWho struct {
 	takes   time.Duration
@@ -76,7 +78,7 @@ func TestLookup(t *testing.T) {
 				for i, p := range tc.phases {
 					time.Sleep(p.pause)
 					began := time.Now()
-					caller, found := id.Lookup(conn, addr)
+					caller, found := id.Lookup(conn, peer)
 					if found != p.found || tc.who.calls.Load() != p.calls || time.Since(began) != p.blocks {
 						t.Fatalf("phase %d: found %v after %v and %d calls, want %v after %v and %d",
 							i, found, time.Since(began), tc.who.calls.Load(), p.found, p.blocks, p.calls)
@@ -103,14 +105,14 @@ func TestOneQuestionAtATimeAndNobodyQueues(t *testing.T) {
 		id := New(who)
 		first := make(chan bool)
 		go func() {
-			_, found := id.Lookup(edge.WithConn(t.Context(), new(edge.Conn)), addr)
+			_, found := id.Lookup(edge.WithConn(t.Context(), new(edge.Conn)), peer)
 			first <- found
 		}()
 		synctest.Wait()
 		began := time.Now()
 		other := edge.WithConn(t.Context(), new(edge.Conn))
 		for range 50 {
-			if _, found := id.Lookup(other, addr); found {
+			if _, found := id.Lookup(other, peer); found {
 				t.Fatal("found while a question was in flight")
 			}
 		}
@@ -120,7 +122,7 @@ func TestOneQuestionAtATimeAndNobodyQueues(t *testing.T) {
 		if !<-first {
 			t.Error("the first was not answered")
 		}
-		if _, found := id.Lookup(other, addr); !found {
+		if _, found := id.Lookup(other, peer); !found {
 			t.Error("a skipped connection was never asked about again")
 		}
 		if who.highest.Load() != 1 || who.calls.Load() != 2 {
@@ -134,10 +136,10 @@ func TestRequestsOfOneConnectionDoNotWaitForEachOther(t *testing.T) {
 		id := New(&fakeWho{takes: 100 * time.Millisecond})
 		conn := edge.WithConn(t.Context(), new(edge.Conn))
 		done := make(chan struct{})
-		go func() { defer close(done); id.Lookup(conn, addr) }()
+		go func() { defer close(done); id.Lookup(conn, peer) }()
 		synctest.Wait()
 		began := time.Now()
-		id.Lookup(conn, addr)
+		id.Lookup(conn, peer)
 		if waited := time.Since(began); waited != 0 {
 			t.Errorf("the second request waited %v", waited)
 		}
@@ -147,11 +149,11 @@ func TestRequestsOfOneConnectionDoNotWaitForEachOther(t *testing.T) {
 
 func TestOffAndUnwired(t *testing.T) {
 	var off *Identifier
-	if _, found := off.Lookup(edge.WithConn(t.Context(), new(edge.Conn)), addr); found {
+	if _, found := off.Lookup(edge.WithConn(t.Context(), new(edge.Conn)), peer); found {
 		t.Error("switched off, yet found")
 	}
 	who := &fakeWho{}
-	if _, found := New(who).Lookup(t.Context(), addr); found || who.calls.Load() != 0 {
+	if _, found := New(who).Lookup(t.Context(), peer); found || who.calls.Load() != 0 {
 		t.Error("asked for a connection that has no memory")
 	}
 }

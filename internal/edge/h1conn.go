@@ -17,7 +17,6 @@ type h1conn struct {
 	*Conn
 	engine *engine
 	in     intake
-	from   string // the peer, once somebody asked
 
 	now    atomic.Pointer[h1exchange]
 	key    uint64        // names it to the engine, and to the kernel
@@ -247,13 +246,6 @@ func (c *h1conn) linger() {
 		n += len(c.in.bytes())
 		c.in.drop()
 	}
-}
-
-func (c *h1conn) peer() string {
-	if c.from == "" {
-		c.from = c.RemoteAddr().String()
-	}
-	return c.from
 }
 
 func (c *h1conn) closing() bool { return c.engine.closing.Load() }

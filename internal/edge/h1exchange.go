@@ -58,7 +58,7 @@ func (c *h1conn) newExchange(r Request) *h1exchange {
 }
 
 func (x *h1exchange) Request() *Request { return &x.begin.req }
-func (x *h1exchange) Peer() string      { return x.c.peer() }
+func (x *h1exchange) Peer() string      { return x.c.RemoteAddr().String() }
 func (x *h1exchange) HungUp() bool      { return context.Cause(x.Context()) == ErrGone || x.c.hungUp() }
 
 const continueLine = "HTTP/1.1 100 Continue\r\n\r\n"

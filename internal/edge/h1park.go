@@ -12,7 +12,6 @@ func (x *h1exchange) Park() bool {
 		return false
 	}
 	x.begin, x.body, x.answer.head = nil, nil, nil
-	x.c.from = "" // whoever asks again has it made again
 	x.forgetWaiting()
 	_ = x.SetWriteDeadline(time.Time{}) // or it would end a TryWrite that need not wait
 	return true

@@ -169,7 +169,7 @@ func (x *exchange) takeIn(in *intake, r *edge.Request, fail func(cause error)) *
 // identify names the caller, for the record and for the line.
 func (x *exchange) identify(r *edge.Request) admission.Caller {
 	if x.h.Identify != nil {
-		if caller, ok := x.h.Identify(x.client.Context(), x.client.Peer()); ok {
+		if caller, ok := x.h.Identify(x.client); ok {
 			x.live.caller.Store(&caller)
 			return x.h.line.node(caller.Node)
 		}

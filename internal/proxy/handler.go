@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"anthropic-oauth-proxy/internal/admission"
+	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/headers"
 	"anthropic-oauth-proxy/internal/upstream"
 )
@@ -43,7 +44,7 @@ type Options struct {
 	Local map[string]http.Handler
 	// Identify, when not nil, names the caller behind a connection. It must
 	// return soon and is never called for a local page.
-	Identify func(ctx context.Context, remoteAddr string) (Caller, bool)
+	Identify func(edge.Client) (Caller, bool)
 	// TailnetLost, when not nil, says that clients cannot be reached now, so that
 	// one that is lost is not to blame for it.
 	TailnetLost func() bool

@@ -46,7 +46,7 @@ type options struct {
 	other  Upstream // in place of the engine
 
 	followers []Follower
-	identify  func(ctx context.Context, remoteAddr string) (Caller, bool)
+	identify  func(edge.Client) (Caller, bool)
 
 	limits Limits
 	rules  []headers.Rule

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"anthropic-oauth-proxy/internal/edge"
 	"anthropic-oauth-proxy/internal/testkit"
 )
 
@@ -106,7 +107,7 @@ func TestTheLineIsFair(t *testing.T) {
 			o.places, o.queue = 1, patience
 			var node atomic.Pointer[string]
 			if by == "node" {
-				o.identify = func(context.Context, string) (Caller, bool) { return Caller{Node: *node.Load()}, true }
+				o.identify = func(edge.Client) (Caller, bool) { return Caller{Node: *node.Load()}, true }
 			}
 			r := newRig(t, o)
 			// Over HTTP/2, so that each has one connection for all.
