@@ -31,8 +31,8 @@ type h1Conn struct {
 	idleSince time.Time
 }
 
-// readBuffer is held by every connection that waits; events of a stream are
-// far smaller.
+// readBuffer is held by every connection over HTTP/1.1 that waits; events of a
+// stream are far smaller.
 const readBuffer = 4 << 10
 
 func newH1Conn(p *Pool, l *link) *h1Conn {

@@ -121,7 +121,8 @@ func newH2Conn(p *Pool, l *link) *h2Conn {
 	c.room.L = &c.mu
 	c.framer = http2.NewFramer(&c.out, nil)
 	c.encoder = hpack.NewEncoder(&c.block)
-	c.reader = http2.NewFramer(nil, bufio.NewReaderSize(c.nc, readBuffer))
+	// TLS holds the whole record anyway; this saves it being asked for each head.
+	c.reader = http2.NewFramer(nil, bufio.NewReaderSize(c.nc, eventSize))
 	c.reader.SetMaxReadFrameSize(defaultFrame)
 	c.reader.SetReuseFrames()
 
