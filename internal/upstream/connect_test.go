@@ -267,6 +267,32 @@ func TestTheEgressProxy(t *testing.T) {
 	}
 }
 
+// Interim answers before the final one are no answer (RFC 9110 15.2).
+func TestTheEgressProxyTakesItsTime(t *testing.T) {
+	for _, tc := range []struct {
+		answer string
+		opens  bool
+	}{
+		{"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", true},
+		{"HTTP/1.1 102 X\r\n\r\nHTTP/1.1 403 X\r\n\r\n", false},
+		{"HTTP/1.1 101 X\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", false},
+		{"HTTP/1.1 100 Continue\r\n\r\n", false},
+	} {
+		ours, theirs := net.Pipe()
+		go func() {
+			if _, err := http.ReadRequest(bufio.NewReader(theirs)); err == nil {
+				_, _ = io.WriteString(theirs, tc.answer)
+			}
+			_ = theirs.Close()
+		}()
+		o := Options{EgressProxy: &url.URL{Scheme: "http", Host: "proxy.test:3128"}}
+		if _, err := o.Tunnel(t.Context(), ours, &url.URL{Scheme: "https", Host: "api.test"}); (err == nil) != tc.opens {
+			t.Errorf("%q: %v, want a tunnel: %v", tc.answer, err, tc.opens)
+		}
+		_ = ours.Close()
+	}
+}
+
 // A proxy that says nothing is given up with the attempt.
 func TestASilentEgressProxy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

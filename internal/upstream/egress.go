@@ -73,12 +73,16 @@ func (e *egress) ask(c net.Conn) error {
 		return err
 	}
 	br := bufio.NewReader(io.LimitReader(c, maxHeadBytes))
-	res, err := http.ReadResponse(br, &http.Request{Method: http.MethodConnect})
-	if err != nil {
-		return errors.New("it did not answer as an HTTP proxy does")
+	status := http.StatusContinue
+	for status/100 == 1 && status != http.StatusSwitchingProtocols { // RFC 9110 15.2
+		res, err := http.ReadResponse(br, &http.Request{Method: http.MethodConnect})
+		if err != nil {
+			return errors.New("it did not answer as an HTTP proxy does")
+		}
+		status = res.StatusCode
 	}
-	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("it answered CONNECT with status %d", res.StatusCode)
+	if status/100 != 2 {
+		return fmt.Errorf("it answered CONNECT with status %d", status)
 	}
 	if br.Buffered() > 0 {
 		return errTalkative
