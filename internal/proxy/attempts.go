@@ -70,7 +70,11 @@ func (a *attempts) ask(ctx context.Context, target string, r *edge.Request, in *
 		}
 		a.repeated(*end, again.reason)
 		if why, over := a.pause(ctx, wait); over {
-			return asked{}, because(why)
+			end = because(why)
+			if !again.safe { // it was not processed
+				end = end.unsent()
+			}
+			return asked{}, end
 		}
 		if again.patient {
 			wait = min(2*wait, longestPause)

@@ -115,6 +115,43 @@ func TestWhoNeverGotAPlace(t *testing.T) {
 	}
 }
 
+// A drain that ends between two attempts says what the one before has said: only
+// what may have been processed is told so.
+func TestADrainBetweenAttempts(t *testing.T) {
+	for _, tc := range []struct {
+		name, method string
+		failed       upstream.Error
+		cause        string
+	}{
+		{"no connection", "POST", upstream.Error{Dial: true, Cause: upstream.CauseRefused}, "drained_unsent"},
+		{"a dead connection", "POST", upstream.Error{Stage: upstream.Unsent}, "drained_unsent"},
+		{"refused", "POST", upstream.Error{Stage: upstream.Refused}, "drained_unsent"},
+		{"broke", "GET", upstream.Error{Stage: upstream.Sent}, "drained"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tc.failed.Err = io.EOF
+				r := newRig(t, options{pipes: true, other: engineFunc(func(context.Context, *upstream.Request) (*upstream.Response, error) {
+					return nil, &tc.failed
+				})})
+				c := r.dial()
+				c.send("%s / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody", tc.method)
+				synctest.Wait() // it pauses
+				r.handler.Gate.Close()
+				r.handler.Gate.End(ErrDrained)
+				res, body := c.answer(tc.method)
+				unsent := tc.cause == "drained_unsent"
+				if res.StatusCode != 503 || unsent != (res.Header.Get("X-Should-Retry") == "true") || unsent != strings.Contains(body, "was not processed") {
+					t.Errorf("got %d %v %s", res.StatusCode, res.Header, body)
+				}
+				if rec := r.record(); rec.Cause != tc.cause || rec.Attempts != 1 {
+					t.Errorf("record %+v, want %s", rec, tc.cause)
+				}
+			})
+		})
+	}
+}
+
 // A request that the API refuses again and again goes through as soon as it is
 // taken, and a client that leaves meanwhile ends it.
 func TestPatienceEnds(t *testing.T) {
