@@ -7,6 +7,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 func TestRequestsAsTheyCame(t *testing.T) {
@@ -68,6 +73,56 @@ func TestPipelining(t *testing.T) {
 }
 
 // HTTP/2 begins on the same port.
+// A length over HTTP/2 that is none, or not that of the content, is refused: such
+// a request must not be forwarded (RFC 9113 8.1.1).
+func TestLengthsOverHTTP2(t *testing.T) {
+	d := openDoor(t, New(handlerFunc(echo), Options{}))
+	for _, tc := range []struct {
+		lengths []string
+		content string
+		status  string
+	}{
+		{nil, "", "200"},
+		{nil, "body", "200"},
+		{[]string{"0"}, "", "200"},
+		{[]string{"4"}, "body", "200"},
+		{[]string{"4", "4"}, "body", "200"},
+		{[]string{"4"}, "", "400"},
+		{[]string{"four"}, "", "400"},
+		{[]string{"+4"}, "", "400"},
+		{[]string{"0", "4"}, "", "400"},
+		{[]string{"4", "5"}, "body", "400"},
+		{[]string{""}, "", "400"},
+	} {
+		c := d.dial()
+		c.send(http2.ClientPreface)
+		f := http2.NewFramer(c, c.br)
+		f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+		_ = f.WriteSettings()
+		head := []string{":method", "POST", ":scheme", "http", ":authority", "x", ":path", "/"}
+		for _, length := range tc.lengths {
+			head = append(head, "content-length", length)
+		}
+		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: testkit.HeaderBlock(head...), EndHeaders: true, EndStream: tc.content == ""})
+		if tc.content != "" {
+			_ = f.WriteData(1, true, []byte(tc.content))
+		}
+		for {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				t.Fatalf("%q, %q: %v", tc.lengths, tc.content, err)
+			}
+			if answer, ok := frame.(*http2.MetaHeadersFrame); ok {
+				if got := answer.PseudoValue("status"); got != tc.status {
+					t.Errorf("%q, %q: status %s, want %s", tc.lengths, tc.content, got, tc.status)
+				}
+				break
+			}
+		}
+		_ = c.Close()
+	}
+}
+
 func TestHTTP2(t *testing.T) {
 	onEach(t, func(t *testing.T, open func(handlerFunc) *doorway) {
 		type remembered struct{ n int }

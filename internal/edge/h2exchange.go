@@ -57,13 +57,25 @@ func newH2Exchange(w http.ResponseWriter, r *http.Request) *h2exchange {
 	if len(r.Trailer) > 0 {
 		x.req.Trailer = &headers.Trailer{Names: slices.Collect(maps.Keys(r.Trailer))}
 	}
-	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
+	if misdeclares(r) {
+		x.req.Refusal = wrongLength
+	} else if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		x.body = &h2body{x: x}
 		x.req.Body = x.body
 	}
 	x.ctx, x.leave = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	x.unhook = context.AfterFunc(r.Context(), func() { x.leave(ErrGone) })
 	return x
+}
+
+// misdeclares reports whether a request names a length that is none, or not that
+// of its content (RFC 9113 8.1.1): where there is content, the server sees to it
+// that it has the first of them.
+func misdeclares(r *http.Request) bool {
+	return slices.ContainsFunc(r.Header["Content-Length"], func(line string) bool {
+		n, err := strconv.ParseUint(line, 10, 63)
+		return err != nil || int64(n) != r.ContentLength
+	})
 }
 
 func (x *h2exchange) Request() *Request        { return &x.req }

@@ -31,6 +31,8 @@ var (
 		"The request must have one Host header with a valid value.")
 	badLength = badRequest("content_length", // 6.3
 		"The Content-Length of the request is not one decimal number.")
+	wrongLength = badRequest("content_length", // 9113 8.1.1
+		"The Content-Length of the request is not that of its content.")
 	badTrailer = badRequest("trailer", // 6.5.1 of 9110
 		"The Trailer header of the request names a field that may not be one.")
 	twoLengths = badRequest("two_lengths", // 6.1
