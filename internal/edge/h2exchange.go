@@ -152,8 +152,11 @@ func (x *h2exchange) Write(p []byte) (int, error) {
 		}
 		return err
 	})
+	if err != nil {
+		return 0, err // what the server has in its buffer reached nobody
+	}
 	x.left -= int64(n)
-	return n, err
+	return n, nil
 }
 
 func (x *h2exchange) Flush() error {

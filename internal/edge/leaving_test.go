@@ -9,6 +9,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+
+	"anthropic-oauth-proxy/internal/testkit"
 )
 
 // A client that leaves is noticed at once, in every phase.
@@ -329,6 +333,32 @@ func TestADeadlineOverHTTP2(t *testing.T) {
 	defer res.Body.Close()
 	if err := <-said; err != ErrStalled {
 		t.Errorf("the write says %v", err)
+	}
+}
+
+// What a client over HTTP/2 left before it took it was not written: an answer in
+// the server's buffer is none.
+func TestAWriteOverHTTP2ThatFails(t *testing.T) {
+	begun, wrote := make(chan struct{}), make(chan int, 1)
+	d := openDoor(t, New(handlerFunc(func(c Client) {
+		close(begun)
+		c.Respond(Head{Status: 200, ContentLength: 5})
+		n, err := io.WriteString(c, "hello")
+		if err != ErrGone {
+			t.Errorf("the write says %v", err)
+		}
+		wrote <- n
+	}), Options{}))
+	c := d.dial()
+	c.send(http2.ClientPreface)
+	f := http2.NewFramer(c, c.br)
+	_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, EndStream: true,
+		BlockFragment: testkit.HeaderBlock(":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/")})
+	<-begun
+	_ = f.WriteRSTStream(1, http2.ErrCodeCancel)
+	if n := <-wrote; n != 0 {
+		t.Errorf("%d bytes were written to who took none", n)
 	}
 }
 
