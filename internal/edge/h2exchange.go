@@ -139,24 +139,24 @@ func (x *h2exchange) begin() {
 	x.w.WriteHeader(x.head.Status)
 }
 
-func (x *h2exchange) Write(p []byte) (int, error) {
-	var n int
-	err := x.guarded(time.Time{}, func() (err error) {
+// Write says that p was written once it has left the server's buffer, also when
+// the answer is aborted in that moment.
+func (x *h2exchange) Write(p []byte) (n int, err error) {
+	err = x.guarded(time.Time{}, func() error {
 		x.begin()
-		if !hasContent(x.req.Method, x.head.Status) {
-			n = len(p)
-			return x.rc.Flush()
+		if hasContent(x.req.Method, x.head.Status) {
+			if _, err := x.w.Write(p); err != nil {
+				return err
+			}
 		}
-		if n, err = x.w.Write(p); err == nil {
-			err = x.rc.Flush()
+		if err := x.rc.Flush(); err != nil {
+			return err
 		}
-		return err
+		n = len(p)
+		return nil
 	})
-	if err != nil {
-		return 0, err // what the server has in its buffer reached nobody
-	}
 	x.left -= int64(n)
-	return n, nil
+	return n, err
 }
 
 func (x *h2exchange) Flush() error {
