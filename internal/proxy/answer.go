@@ -41,6 +41,8 @@ type answer struct {
 	// renewed is when the client's write deadline was, by the dog's clock; 0 while
 	// there is none.
 	renewed time.Duration
+	// begun says that the client has taken the head.
+	begun bool
 	// behind is content that was read, and waits to be taken by the client.
 	behind int64
 	// giving says that it is the client that is waited for.
@@ -77,17 +79,20 @@ func (a *answer) goOn() *ending {
 	a.client.AtEnd(nil)
 	if end != nil {
 		end = settle(a.client.Context(), end)
-		if end.cause == clientLeft && a.live.responseBytes.Load() == a.res.ContentLength {
-			return because(completed) // it has all that it was told to expect
+		if end.cause == clientLeft && a.taken() {
+			return because(completed)
 		}
 		return end
 	}
 	a.live.headOut()
-	if err := a.client.Finish(headers.AnswerTrailer(a.res.Trailer, a.named).Fields); err != nil && a.res.ContentLength < 0 {
+	if err := a.client.Finish(headers.AnswerTrailer(a.res.Trailer, a.named).Fields); err != nil && !a.taken() {
 		return settle(a.client.Context(), because(fromWrite(err)))
 	}
 	return because(completed)
 }
+
+// taken says that the client has all that its head told it to expect.
+func (a *answer) taken() bool { return a.begun && a.live.responseBytes.Load() == a.res.ContentLength }
 
 // stands says whose fault it is that the answer does not move: the write's own
 // clock runs out in the same moment.
@@ -140,6 +145,7 @@ func (a *answer) move() (end *ending, parked bool) {
 		if err != nil {
 			return because(fromWrite(err)), false
 		}
+		a.begun = true
 		a.live.headOut()
 		a.live.responseBytes.Add(a.behind)
 		a.behind = 0
@@ -244,6 +250,7 @@ func (a *answer) write(p []byte) error {
 	a.giving.Store(true)
 	n, err := a.client.Write(p)
 	a.giving.Store(false)
+	a.begun = a.begun || err == nil
 	a.live.headOut()
 	a.live.responseBytes.Add(int64(n))
 	a.dog.touch()
