@@ -1,7 +1,7 @@
 # anthropic-oauth-proxy: every command that the README names.
 #
 #   make run     start the proxy on its built-in defaults (loopback, no tailnet)
-#   make check   the inner loop: lint and the root module's tests, a minute when warm
+#   make check   the inner loop: lint and the root module's tests, two minutes when warm
 #   make test    lint everything, then all tests of all modules, with the race detector
 #
 # All need Go 1.26. Root is needed by nothing but the installation of Debian's
