@@ -72,7 +72,6 @@ func TestPipelining(t *testing.T) {
 	})
 }
 
-// HTTP/2 begins on the same port.
 // A length over HTTP/2 that is none, or not that of the content, is refused: such
 // a request must not be forwarded (RFC 9113 8.1.1).
 func TestLengthsOverHTTP2(t *testing.T) {
@@ -123,6 +122,7 @@ func TestLengthsOverHTTP2(t *testing.T) {
 	}
 }
 
+// HTTP/2 begins on the same port.
 func TestHTTP2(t *testing.T) {
 	onEach(t, func(t *testing.T, open func(handlerFunc) *doorway) {
 		type remembered struct{ n int }
@@ -138,9 +138,7 @@ func TestHTTP2(t *testing.T) {
 			_, _ = io.WriteString(c, "half")
 			c.Abort()
 		})
-		var p http.Protocols
-		p.SetUnencryptedHTTP2(true)
-		tr := &http.Transport{Protocols: &p}
+		tr := cleartextHTTP2()
 		defer tr.CloseIdleConnections()
 		for i := range 3 {
 			res, err := (&http.Client{Transport: tr}).Post("http://"+d.addr+"/", "", bytes.NewReader(make([]byte, 100000)))

@@ -136,3 +136,10 @@ func echo(c Client) {
 	}
 	say(c, fmt.Sprintf("%s %s %d %d %q", r.Method, r.Target, r.Proto, r.ContentLength, body))
 }
+
+// cleartextHTTP2 is a transport that speaks nothing else.
+func cleartextHTTP2() *http.Transport {
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(true)
+	return &http.Transport{Protocols: &p}
+}

@@ -322,9 +322,7 @@ func TestADeadlineOverHTTP2(t *testing.T) {
 			}
 		}
 	}), Options{}))
-	var p http.Protocols
-	p.SetUnencryptedHTTP2(true)
-	tr := &http.Transport{Protocols: &p}
+	tr := cleartextHTTP2()
 	defer tr.CloseIdleConnections()
 	res, err := (&http.Client{Transport: tr}).Get("http://" + d.addr)
 	if err != nil {
@@ -374,13 +372,12 @@ func TestAnUploadOverHTTP2ThatBreaksOff(t *testing.T) {
 	}), Options{}))
 	for range 50 {
 		conns := make(chan net.Conn, 1)
-		var p http.Protocols
-		p.SetUnencryptedHTTP2(true)
-		tr := &http.Transport{Protocols: &p, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		tr := cleartextHTTP2()
+		tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := new(net.Dialer).DialContext(ctx, network, addr)
 			conns <- c
 			return c, err
-		}}
+		}
 		pr, pw := io.Pipe()
 		go func() {
 			if res, err := (&http.Client{Transport: tr}).Post("http://"+d.addr+"/", "", pr); err == nil {

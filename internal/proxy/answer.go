@@ -41,12 +41,12 @@ type answer struct {
 	// renewed is when the client's write deadline was, by the dog's clock; 0 while
 	// there is none.
 	renewed time.Duration
-	// begun says that the client has taken the head.
-	begun bool
 	// behind is content that was read, and waits to be taken by the client.
 	behind int64
 	// giving says that it is the client that is waited for.
 	giving atomic.Bool
+	// begun says that the client has taken the head.
+	begun bool
 }
 
 // owner is whose answer it is.

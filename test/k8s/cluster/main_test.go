@@ -48,7 +48,7 @@ func run(m *testing.M) (int, error) {
 		return 1, fmt.Errorf("KUBECONFIG is set but LOAD_IMAGE is not: name the command that loads an image archive into the nodes")
 	}
 	if own {
-		if err := command(l.Scripts + "/build.sh"); err != nil {
+		if err := lab.Run(l.Scripts + "/build.sh"); err != nil {
 			return 1, fmt.Errorf("build lab: %w", err)
 		}
 	}
@@ -57,10 +57,10 @@ func run(m *testing.M) (int, error) {
 		return 1, err
 	}
 	defer os.RemoveAll(images)
-	if err := command("./images", images); err != nil {
+	if err := lab.Run("./images", images); err != nil {
 		return 1, fmt.Errorf("build images: %w", err)
 	}
-	if err := command("./images", filepath.Join(images, "again"), "proxy"); err != nil {
+	if err := lab.Run("./images", filepath.Join(images, "again"), "proxy"); err != nil {
 		return 1, fmt.Errorf("build image again: %w", err)
 	}
 	os.Setenv("CLUSTER_IMAGES", images)
@@ -98,14 +98,4 @@ func runInLab(l lab.Lab) (int, error) {
 		return 1, fmt.Errorf("tests inside the lab: %w", err)
 	}
 	return 0, nil
-}
-
-// command runs a program and shows what it says.
-func command(name string, args ...string) error {
-	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return nil
 }

@@ -164,12 +164,14 @@ func (l Lab) forget(living map[string]bool) error {
 
 func (l Lab) pids() string { return filepath.Join(l.State, "node", "pids") }
 
-// script runs one of the lab's scripts and shows what it says.
-func (l Lab) script(name string) error {
-	cmd := exec.Command(filepath.Join(l.Scripts, name))
+func (l Lab) script(name string) error { return Run(filepath.Join(l.Scripts, name)) }
+
+// Run runs a program to its end and shows what it says.
+func Run(name string, args ...string) error {
+	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s/%s: %w", l.Scripts, name, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
